@@ -1,0 +1,1 @@
+"""Measure a rig: scripts that each print one table and write JSON."""

@@ -1,0 +1,182 @@
+"""What the engine adds to the network: from the frame in its slot to the pose on the socket, beside a bare run.
+
+``python -m poseloop.bench.pipeline --report FILE.json``
+
+The true engine runs: a camera thread fills slots, the inference thread takes sets, decodes, packs and sends to a
+subscriber in another process. The camera delivers at a pace that leaves the loop idle half of the time; in that idle
+time, after the same pause that a frame waits for, the inference thread makes one bare ``session.run`` of a session of
+its own, with the same settings, on a picture of the same size. So both are measured in one run, on one thread, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseloop.live.clock import now_ns
+from poseloop.live.config import parse_rig
+from poseloop.live.engine import Engine
+from poseloop.live.output import report as reports
+from poseloop.live.output.publish import Subscriber
+from poseloop.live.types import Pose
+from poseloop.live.vision.network import find_model
+
+__all__ = ["main", "measure"]
+
+_RIG = """
+name = "bench"
+[cameras.top]
+use = "sim"
+width = {width}
+height = {height}
+fps = {fps}
+noise = 2.0
+[model]
+file = "{model}"
+threads = {threads}
+[publish]
+poses = "tcp://127.0.0.1:*"
+health = "tcp://127.0.0.1:*"
+previews = "tcp://127.0.0.1:*"
+"""
+
+_WARM_UP = 30
+"""Frames that are not counted: caches and the scheduler settle."""
+
+
+class _Probe:
+    """Stands before the engine's socket: times each pose until it is sent, then makes a bare run."""
+
+    def __init__(self, engine: Engine, threads: int, idle_s: float) -> None:
+        self._send = engine.publisher.send_pose
+        self._idle_s = idle_s
+        camera = engine.cameras[0].format
+        shape = (1, camera.height, camera.width, engine.network.info.colour.channels)
+        self._images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+        self._session, self._name = _bare_session(engine, shape, threads)
+        self.total_ns: list[int] = []
+        self.own_run_ns: list[int] = []
+        self.bare_ns: list[int] = []
+
+    def send_pose(self, pose: Pose) -> None:
+        """Send, note the times, rest, run bare."""
+        self._send(pose)
+        sent = now_ns()
+        time.sleep(self._idle_s)
+        began = now_ns()
+        self._session.run(None, {self._name: self._images})
+        self.bare_ns.append(now_ns() - began)
+        trace = pose.trace
+        self.total_ns.append(sent - trace.arrived_ns)
+        self.own_run_ns.append(trace.infer_end_ns - trace.infer_start_ns)
+
+
+def _bare_session(engine: Engine, shape: tuple[int, ...], threads: int) -> tuple[Any, str]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for name, size in zip(("batch", "height", "width"), shape, strict=False):
+        options.add_free_dimension_override_by_name(name, size)
+    file = find_model(engine.rig.model.file)
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return session, session.get_inputs()[0].name
+
+
+def _subscribe(endpoint: str) -> None:
+    with Subscriber(endpoint) as poses:
+        for _ in poses:
+            pass
+
+
+def measure(model: str, width: int, height: int, threads: int, frames: int, fps: float) -> dict[str, Any]:
+    """Run the engine for so many frames and return all times in ms: medians, tails, and what the engine adds."""
+    rig = parse_rig(_RIG.format(model=model, width=width, height=height, fps=fps, threads=threads), Path("bench.toml"))
+    engine = Engine(rig)
+    engine.open()
+    listener = get_context("spawn").Process(target=_subscribe, args=(engine.publisher.endpoints["poses"],))
+    try:
+        probe = _Probe(engine, threads, idle_s=0.4 / fps)
+        engine.publisher.send_pose = probe.send_pose  # type: ignore[method-assign]
+        listener.start()
+        stopping = threading.Event()
+        engine.start()
+        while len(probe.bare_ns) < frames + _WARM_UP and not engine.failed.is_set():
+            _progress(len(probe.bare_ns), frames + _WARM_UP)
+            stopping.wait(0.1)
+        engine.stop()
+        engine.publisher.send_end(engine.published)
+        if engine.error is not None:
+            raise engine.error
+    finally:
+        engine.close()
+        if listener.pid is not None:
+            listener.join()
+    total, own, bare = (np.array(v[_WARM_UP:]) / 1e6 for v in (probe.total_ns, probe.own_run_ns, probe.bare_ns))
+    return {
+        "model": model,
+        "width": width,
+        "height": height,
+        "threads": threads,
+        "frames": len(total),
+        "frame_to_socket_ms": _summary(total),
+        "bare_run_ms": _summary(bare),
+        "added_ms": {
+            "median": round(float(np.median(total) - np.median(bare)), 4),
+            "p99": round(float(np.percentile(total, 99) - np.percentile(bare, 99)), 4),
+            "median_beside_own_run": round(float(np.median(total - own)), 4),
+            "p99_beside_own_run": round(float(np.percentile(total - own, 99)), 4),
+        },
+        "ratio": round(float(np.median(total) / np.median(bare)), 4),
+        "processed": engine.sync.sets.processed,
+        "dropped": dict(engine.sync.sets.dropped),
+    }
+
+
+def _summary(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+    return {name: round(float(np.percentile(values, at)), 4) for name, at in (("p50", 50), ("p99", 99), ("p999", 99.9))}
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done}/{of} frames")
+
+
+def main() -> int:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="simulated_animal")
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    arguments = parser.parse_args()
+    result = measure(
+        arguments.model, arguments.width, arguments.height, arguments.threads, arguments.frames, arguments.fps
+    )
+    print(f"\n{result['model']}, {result['width']}x{result['height']}, {result['threads']} thread(s), ", end="")
+    print(f"{result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
+    for title, key in (("frame in slot → pose on socket", "frame_to_socket_ms"), ("bare session.run", "bare_run_ms")):
+        print(f"  {title:<40}" + "".join(f"{result[key][p]:>10.3f}" for p in ("p50", "p99", "p999")))
+    added = result["added_ms"]
+    print(f"  {'added by the engine':<40}{added['median']:>10.3f}{added['p99']:>10.3f}")
+    print(f"  {'  beside its own run of the same frame':<40}", end="")
+    print(f"{added['median_beside_own_run']:>10.3f}{added['p99_beside_own_run']:>10.3f}")
+    if arguments.report is not None:
+        result |= {"versions": reports.versions(), "machine": reports.machine()}
+        reports.write(result, arguments.report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Drive devices: one folder a device, found by entry point."""

@@ -1,0 +1,1 @@
+"""Drive an Arduino that times every output itself."""

@@ -1,0 +1,1 @@
+"""Replay recorded video as cameras."""

@@ -1,0 +1,193 @@
+"""A recording as a camera: a video file, or a folder of pictures, at its own pace or as fast as it is asked for.
+
+Nothing is skipped: frames that are fetched late are delivered at once, one after the other (see
+`poseloop.drivers.paced`). A recording is its own trigger, so every trigger of the rig file is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from poseloop.drivers.paced import Delivery, Pace
+from poseloop.drivers.replay.pictures import Pictures
+from poseloop.drivers.replay.video import Video
+from poseloop.live import config
+from poseloop.live.errors import ConnectError, DataError
+from poseloop.live.types import CameraFormat, Colour, Image, Stamp
+
+__all__ = ["Recording", "ReplayCamera"]
+
+
+class Recording(Protocol):
+    """What the camera needs of a file format."""
+
+    def open(self) -> CameraFormat:
+        """Check the recording and go to before its first frame. Raises DataError."""
+
+    @property
+    def period_ns(self) -> int:
+        """From the last frame to the first of the next round; 0 = unknown."""
+
+    def rewind(self) -> None:
+        """Go to before the first frame. Raises DataError."""
+
+    def advance(self) -> int | None:
+        """Decode the next frame; its time since the first one in ns, or None at the end. Raises DataError."""
+
+    def copy_to(self, into: Image) -> None:
+        """Write the current frame."""
+
+    def close(self) -> None:
+        """Let go of the files; idempotent."""
+
+
+class ReplayCamera:
+    """Delivers a recording's frames; see `poseloop.live.interfaces.Camera`."""
+
+    class Settings(config.Settings):
+        """``use = "replay"``."""
+
+        path: config.RigPath
+        """A video file, or a folder of pictures."""
+        pace: Pace = "recorded"
+        """``recorded``: at the recording's own frame times. ``none``: as fast as the loop asks."""
+        fps: float | None = Field(None, gt=0)
+        """Frames a second; required for a folder, overrides the recorded times of a video."""
+        colour: Literal["grey", "rgb"] = "rgb"
+        loop: bool = False
+        """Begin again at the end, for ever; the index goes on counting."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self._name = name
+        self._settings: ReplayCamera.Settings = settings
+        self._delivery = Delivery(self._settings.pace)
+        self._recording: Recording | None = None
+        self._format: CameraFormat | None = None
+        self._finished = False
+        self._rewound = True
+        self._next_ns: int | None = None
+        self._last_ns = 0
+        self._round_ns = 0
+
+    @property
+    def name(self) -> str:
+        """Name in the rig file."""
+        return self._name
+
+    @property
+    def format(self) -> CameraFormat:
+        """Size and colour of every frame.
+
+        Raises:
+            ConnectError: the camera is not open.
+        """
+        if self._format is None:
+            raise ConnectError(self._name, "expected open() before its format is asked for")
+        return self._format
+
+    @property
+    def finished(self) -> bool:
+        """True once ``grab`` has met the recording's end."""
+        return self._finished
+
+    def open(self) -> None:
+        """Open the recording and decode its first frame; again: does nothing.
+
+        Raises:
+            ConnectError: there is nothing at ``path``, or it is a folder and ``fps`` is missing.
+            DataError: it cannot be read.
+        """
+        with self._delivery.lock:
+            if self._recording is not None:
+                return
+            recording = self._choose(self._settings.path)
+            try:
+                self._format = recording.open()
+            except DataError:
+                recording.close()
+                raise
+            self._recording = recording
+
+    def start(self, trigger: str) -> None:
+        """Begin at the first frame; frame times count from now.
+
+        Raises:
+            ConnectError: the camera is not open.
+            DataError: the recording is gone.
+        """
+        with self._delivery.lock:
+            if self._recording is None:
+                raise ConnectError(self._name, "expected open() before start()")
+            if not self._rewound:
+                self._recording.rewind()
+            self._rewound = False
+            self._finished = False
+            self._round_ns = 0
+            # Decoders take a while to get going: the first frame must not be late for that.
+            self._next_ns = self._recording.advance()
+            self._delivery.start()
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        """Deliver the next frame at its time.
+
+        Raises:
+            DataError: the recording is damaged here; it counts as finished then.
+        """
+        with self._delivery.lock:
+            recording = self._recording
+            if recording is None or self._finished or self._delivery.stopped:
+                return None
+            try:
+                if self._next_ns is None:
+                    self._next_ns = self._advance(recording)
+                if self._next_ns is None:
+                    self._finished = True
+                    return None
+                stamp = self._delivery.deliver(self._next_ns, lambda: recording.copy_to(into), timeout_s)
+            except DataError:
+                self._finished = True
+                raise
+            if stamp is not None:
+                self._last_ns, self._next_ns = self._next_ns, None
+            return stamp
+
+    def stop(self) -> None:
+        """Unblock ``grab``; from any thread, and twice."""
+        self._delivery.stop()
+
+    def close(self) -> None:
+        """Let go of the files; idempotent."""
+        self.stop()
+        with self._delivery.lock:
+            if self._recording is not None:
+                self._recording.close()
+            self._recording = None
+            self._format = None
+            self._rewound = True
+
+    @classmethod
+    def discover(cls) -> Sequence[str]:
+        """Nothing: a recording is named by its path."""
+        return ()
+
+    def _choose(self, path: Path) -> Recording:
+        colour, fps = Colour(self._settings.colour), self._settings.fps
+        if not path.exists():
+            raise ConnectError(self._name, f"expected a video or a folder of pictures, but there is no {path}")
+        if not path.is_dir():
+            return Video(path, colour, fps)
+        if fps is None:
+            raise ConnectError(self._name, f"{path} is a folder of pictures, which have no times: give fps")
+        return Pictures(path, colour, fps)
+
+    def _advance(self, recording: Recording) -> int | None:
+        offset_ns = recording.advance()
+        if offset_ns is None and self._settings.loop:
+            self._round_ns = self._last_ns + recording.period_ns
+            recording.rewind()
+            offset_ns = recording.advance()
+        return None if offset_ns is None else self._round_ns + offset_ns

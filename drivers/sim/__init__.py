@@ -1,0 +1,1 @@
+"""Simulate cameras and a board in world units, with known truth."""

@@ -1,0 +1,1 @@
+"""The runtime, and the words that all share; its sub-folders are the frame's way."""

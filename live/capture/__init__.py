@@ -1,0 +1,1 @@
+"""From camera to frame set: slots (`ring`) and synchronisation (`sync`)."""

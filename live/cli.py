@@ -1,0 +1,60 @@
+"""The ``poseloop`` command. Sub-commands are found by entry point, and imported only when they are needed.
+
+A sub-command is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> int``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from poseloop.live import plugins
+from poseloop.live.errors import PoseloopError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 means that it worked."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        parsed = _parser(given).parse_args(given)
+        code: int = parsed.run(parsed)
+        return code
+    except PoseloopError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"poseloop: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("poseloop: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="poseloop", description="Closed-loop experiments on behaviour: cameras → poses → lasers and rewards."
+    )
+    parser.add_argument("--version", action="version", version=f"poseloop {version('poseloop')}")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    names = plugins.installed("command")
+    # Only the command that is asked for is imported; the list of all of them needs all.
+    asked = next((word for word in given if not word.startswith("-")), None)
+    for name in [name for name in names if name == asked] or names:
+        module = plugins.load("command", name)
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,370 @@
+"""rig.toml → frozen models: the one place where a rig file is validated.
+
+Unknown keys are refused and nothing is coerced: ``fps = "30"`` is an error, not 30. Every message names the file, the
+key, what was expected and what was found; all faults of a file are reported together.
+
+A table with ``use`` (a camera, a board, a protocol) holds the keys that all plugins of that kind share, declared here,
+and the plugin's own, declared in its ``Settings``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from poseloop.live import plugins
+from poseloop.live.errors import ConfigError
+from poseloop.live.types import CommandKind, LineSettings
+
+__all__ = [
+    "BoardTable",
+    "CameraTable",
+    "Gates",
+    "LineTable",
+    "ModelTable",
+    "OutputName",
+    "PluginTable",
+    "ProtocolTable",
+    "Publish",
+    "Rig",
+    "RigPath",
+    "Settings",
+    "Sync",
+    "load_rig",
+    "parse_rig",
+    "read_text",
+    "validate",
+]
+
+
+class Settings(BaseModel):
+    """Base of every group of options: frozen, and strict about keys and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    text = os.path.expandvars(str(path))
+    left = re.search(r"\$\{?(\w+)", text)
+    if left:
+        raise ValueError(f"the environment variable {left[1]} is not set; set it, or write the path out")
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder, Path(text).expanduser())
+
+
+RigPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path in a rig file: relative to the file's folder; ``${NAME}`` and ``~`` are expanded."""
+
+
+
+def _resolve_model(name: str, info: ValidationInfo) -> str:
+    return str(_resolve(Path(name), info)) if name.endswith(".onnx") else name
+
+
+_ModelFile = Annotated[str, AfterValidator(_resolve_model)]
+
+OutputName = Annotated[str, Field(pattern=r"^[^.\s]+\.[^.\s]+$")]
+"""``board.line``, as both are named in the rig file."""
+
+_Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
+"""Sockets stay on this machine; ``*`` lets the system choose a free port."""
+
+_Name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+
+
+class PluginTable(Settings):
+    """A table with ``use``: the keys that all plugins of a kind share, and the plugin with its own options."""
+
+    use: str
+    """Which plugin: see ``poseloop devices``, or ``file.py:Class`` beside the rig file."""
+    plugin: Any = None
+    """The class that ``use`` names; not a key of the file."""
+    options: Any = None
+    """Its ``Settings``, made of the table's other keys; not a key of the file."""
+
+    def build(self, name: str) -> Any:
+        """Construct the plugin under its name in the rig file."""
+        return self.plugin(name, self.options)
+
+
+class CameraTable(PluginTable):
+    """``[cameras.NAME]``: one camera, and its driver's settings."""
+
+
+class Sync(Settings):
+    """``[sync]``: how frames become sets."""
+
+    trigger: Literal["free", "hardware", "software"] = "free"
+    """What starts an exposure."""
+    frames: Literal["newest", "every"] = "newest"
+    """``newest``: the loop takes the newest set and counts the ones it skips. ``every``: cameras wait for the loop, so
+    none is skipped; only recordings and simulated cameras can wait."""
+    wait_ms: float = Field(20.0, gt=0)
+    """How long a set waits for a missing camera before it goes on with a gap."""
+
+
+class ModelTable(Settings):
+    """``[model]``: the network."""
+
+    file: _ModelFile
+    """A name in the zoo (``blob``) or the path of an .onnx file."""
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = "cpu"
+    """What runs it; if it is not available the rig does not start."""
+    threads: int = Field(1, ge=1)
+    """Threads inside one run; 1 is the steady choice on a CPU."""
+    runtime: str = "onnx"
+
+
+class Publish(Settings):
+    """``[publish]``: where poses, health and previews can be subscribed to."""
+
+    poses: _Loopback = "tcp://127.0.0.1:5570"
+    health: _Loopback = "tcp://127.0.0.1:5571"
+    previews: _Loopback = "tcp://127.0.0.1:5572"
+    preview_fps: float = Field(0.0, ge=0)
+    """Pictures a second of each camera on the preview socket; 0 = none."""
+    preview_width: int = Field(640, ge=16)
+    """Widest preview, px; smaller pictures are sent as they are."""
+
+
+class Gates(Settings):
+    """``[gates]``: when an on-command of a protocol is held back. ``off`` always passes."""
+
+    score: float = Field(0.5, ge=0, le=1)
+    """Least score of every keypoint that the protocol needs."""
+    age_ms: float = Field(100.0, gt=0)
+    """Greatest age of the pose, from mid-exposure to decision."""
+    missing: int = Field(0, ge=0)
+    """How many cameras may be missing from the set."""
+
+
+class LineTable(Settings):
+    """``[boards.NAME.lines.LINE]``: one pin."""
+
+    pin: int = Field(ge=2, le=255)
+    """Number of the pin; 0 and 1 are the serial port's."""
+    direction: Literal["output", "input"] = "output"
+    active: Literal["high", "low"] = "high"
+    """The level that means on."""
+    kinds: tuple[Literal["pulse", "train", "level"], ...] = ("pulse",)
+    """Commands the line obeys, besides off."""
+    max_on_ms: float = Field(0.0, ge=0, le=3_600_000)
+    """Outputs: the longest time on without a pause. Required."""
+    max_duty: float = Field(1.0, gt=0, le=1)
+    """Outputs: the largest share of ``window_ms`` that the line may be on."""
+    window_ms: float = Field(1000.0, gt=0, le=600_000)
+    pull_up: bool = False
+    """Inputs: use the board's pull-up resistor."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> LineTable:
+        if self.direction == "output" and self.max_on_ms <= 0:
+            raise ValueError("an output needs max_on_ms > 0: the longest time it may ever stay on")
+        return self
+
+    def settings(self, name: str) -> LineSettings:
+        """The same in the board's words."""
+        output = self.direction == "output"
+        return LineSettings(
+            name=name,
+            pin=self.pin,
+            direction=self.direction,
+            active_high=self.active == "high",
+            kinds=tuple(CommandKind(kind) for kind in self.kinds) if output else (),
+            max_on_us=round(self.max_on_ms * 1000) if output else 0,
+            max_duty=self.max_duty,
+            window_us=round(self.window_ms * 1000),
+            pull_up=self.pull_up,
+        )
+
+
+class BoardTable(PluginTable):
+    """``[boards.NAME]``: one output board, and its driver's settings."""
+
+    lease_ms: int = Field(100, ge=10, le=10_000)
+    """Outputs go off by themselves when no fresh pose was decided on for this long."""
+    rearm_after_ms: float | None = Field(1000.0, ge=0)
+    """After the lease has lapsed: how long poses must have been fresh again before the host arms the board again."""
+    lines: dict[str, LineTable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _pins_differ(self) -> BoardTable:
+        pins = [line.pin for line in self.lines.values()]
+        twice = {pin for pin in pins if pins.count(pin) > 1}
+        if twice:
+            raise ValueError(f"every line needs a pin of its own, but pin {min(twice)} is used twice")
+        return self
+
+    def line_settings(self) -> list[LineSettings]:
+        """All lines in the board's words, in file order."""
+        return [line.settings(name) for name, line in self.lines.items()]
+
+
+class ProtocolTable(PluginTable):
+    """``[protocols.NAME]``: one experiment, and its parameters."""
+
+
+class Rig(Settings):
+    """A whole rig file."""
+
+    name: str = "rig"
+    seed: int = Field(0, ge=0)
+    """Given to every protocol's ``reset``."""
+    cameras: dict[str, CameraTable] = Field(min_length=1)
+    sync: Sync = Sync()
+    model: ModelTable
+    publish: Publish = Publish()
+    gates: Gates = Gates()
+    boards: dict[str, BoardTable] = {}
+    protocols: dict[str, ProtocolTable] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    key: str
+    text: str
+
+
+_SettingsT = TypeVar("_SettingsT", bound=Settings)
+
+_PLUGIN_TABLES: Mapping[str, tuple[str, type[PluginTable]]] = {
+    "cameras": ("camera", CameraTable),
+    "boards": ("board", BoardTable),
+    "protocols": ("protocol", ProtocolTable),
+}
+
+
+def load_rig(file: Path) -> Rig:
+    """Read and validate a rig file.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or holds wrong keys or values (all are listed).
+    """
+    return parse_rig(read_text(file), file)
+
+
+def read_text(file: Path) -> str:
+    """Read a rig file as text.
+
+    Raises:
+        ConfigError: it is missing or not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: there is no such rig file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as a rig file (UTF-8 text): {error}") from error
+
+
+def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
+    """Validate the text of a rig file.
+
+    Args:
+        text: TOML.
+        file: where it came from: named in errors, and relative paths start at its folder.
+        plugin_tables: which of ``cameras``, ``boards`` and ``protocols`` to load plugins for; the plugins of the
+            others stay None. The engine has no need to import a user's protocol.
+
+    Raises:
+        ConfigError: lists every fault.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+    folder = file.parent
+    faults: list[_Fault] = []
+    built: dict[tuple[str, str], Mapping[str, Any]] = {}
+    common: dict[str, Any] = dict(raw)
+    for section, (kind, table_type) in _PLUGIN_TABLES.items():
+        tables = raw.get(section)
+        if not isinstance(tables, dict):
+            continue
+        common[section] = {}
+        for name, table in tables.items():
+            key = f"{section}.{name}"
+            if not _Name.match(name):
+                faults.append(_Fault(key, "expected a name of letters, digits, _ and -"))
+            if not isinstance(table, dict):
+                common[section][name] = table
+                continue
+            shared = set(table_type.model_fields) - {"plugin", "options"}
+            common[section][name] = {k: v for k, v in table.items() if k in shared}
+            if section not in plugin_tables or not isinstance(table.get("use"), str):
+                continue
+            own = {k: v for k, v in table.items() if k not in shared}
+            try:
+                plugin = plugins.load(kind, table["use"], folder)
+                options = validate(plugin.Settings, own, folder)
+                built[section, name] = {"plugin": plugin, "options": options}
+            except ConfigError as error:
+                faults.append(_Fault(f"{key}.use", str(error)))
+            except ValidationError as error:
+                faults.extend(_explain(error, key, [*shared, *plugin.Settings.model_fields]))
+    rig: Rig | None = None
+    try:
+        rig = validate(Rig, common, folder)
+    except ValidationError as error:
+        faults.extend(_explain(error, "", list(Rig.model_fields)))
+    if rig is not None:
+        faults.extend(_contradictions(rig))
+    if faults or rig is None:
+        lines = [f"  {fault.key}: {fault.text}" if fault.key else f"  {fault.text}" for fault in faults]
+        raise ConfigError(f"{file}: {len(faults)} thing(s) to mend:\n" + "\n".join(lines))
+    return rig.model_copy(
+        update={
+            section: {
+                name: table.model_copy(update=built.get((section, name), {}))
+                for name, table in getattr(rig, section).items()
+            }
+            for section in _PLUGIN_TABLES
+        }
+    )
+
+
+def validate(model: type[_SettingsT], table: Mapping[str, Any], folder: Path) -> _SettingsT:
+    """Validate one table strictly; going through JSON keeps lists-for-tuples and words-for-enums, and nothing else.
+
+    Raises:
+        pydantic.ValidationError: keys or values are wrong.
+    """
+    text = json.dumps(table, default=str)
+    return model.model_validate_json(text, strict=True, context={"folder": folder})
+
+
+def _contradictions(rig: Rig) -> list[_Fault]:
+    return [
+        _Fault(f"boards.{name}.lines.{line}", "expected a name of letters, digits, _ and -")
+        for name, board in rig.boards.items()
+        for line in board.lines
+        if not _Name.match(line)
+    ]
+
+
+def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[_Fault]:
+    faults = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in (prefix, *item["loc"]) if part != "")
+        match item["type"]:
+            case "extra_forbidden":
+                own = known if len(item["loc"]) == 1 else ()
+                hint = f"; known here: {', '.join(sorted(own))}" if own else ""
+                text = f"unknown key{hint}"
+            case "missing":
+                text = "is missing"
+            case "value_error":
+                text = str(item["ctx"]["error"]) if "ctx" in item else item["msg"]
+            case _:
+                message = item["msg"][0].lower() + item["msg"][1:]
+                text = f"expected: {message.removeprefix('input should be ')}; found {item['input']!r}"
+        faults.append(_Fault(key, text))
+    return faults

@@ -1,0 +1,350 @@
+"""The engine: wires the stages of a frame's way and owns every thread of them.
+
+One thread per camera waits in its driver; one inference thread takes the newest set through network, decoding and
+publishing. Everything heavy releases the GIL. A third kind makes previews from sets that the loop is done with.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseloop.live.capture.ring import Ring
+from poseloop.live.capture.sync import Synchroniser
+from poseloop.live.clock import now_ns
+from poseloop.live.config import Rig, parse_rig
+from poseloop.live.errors import PoseloopError, RigError
+from poseloop.live.interfaces import Camera
+from poseloop.live.output.preview import Previewer
+from poseloop.live.output.publish import Publisher
+from poseloop.live.output.report import Latencies, versions
+from poseloop.live.output.wire import Header
+from poseloop.live.process import STOP, Parent
+from poseloop.live.types import Frame, FrameSet, Keypoints, Pose, Trace
+from poseloop.live.vision import Network
+from poseloop.live.vision.network import View
+
+__all__ = ["Engine", "main"]
+
+_GRAB_S = 0.2
+"""How long a camera thread waits before it looks whether it should end."""
+
+_HEALTH_S = 0.25
+_HEADER_NS = 1_000_000_000
+_SWITCH_INTERVAL_S = 1e-4
+"""Python's default of 5 ms would let one busy thread hold up the loop that long."""
+
+
+class Engine:
+    """Cameras in, poses out. Use: ``open`` → ``start`` → (wait) → ``stop`` → ``close``."""
+
+    network: Network
+    publisher: Publisher
+    sync: Synchroniser
+    header: Header
+
+    def __init__(self, rig: Rig) -> None:
+        """Keep the rig; nothing is opened."""
+        self.rig = rig
+        self.latencies = Latencies(Latencies.ENGINE)
+        self.recent = Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
+        """The same since the last `health`."""
+        self.published = 0
+        self.error: Exception | None = None
+        """What ended a thread, if anything did."""
+        self.failed = threading.Event()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._previewer: Previewer | None = None
+        self._opened = ExitStack()
+        self.cameras: list[Camera] = [table.build(name) for name, table in rig.cameras.items()]
+
+    def open(self) -> None:
+        """Open all cameras, the network and the sockets; compile and warm up everything.
+
+        Raises:
+            RigError: one or more cameras failed; all of them are named, and the others are closed again.
+            ModelError, ConnectError: the network or a socket.
+        """
+        with ExitStack() as opened:
+            faults: list[PoseloopError] = []
+            for camera in self.cameras:
+                try:
+                    camera.open()
+                    opened.callback(camera.close)
+                except PoseloopError as error:
+                    faults.append(error)
+            if faults:
+                raise RigError("cameras that could not be opened", faults)
+            self._open_rest(opened)
+            self._opened = opened.pop_all()
+
+    def _open_rest(self, opened: ExitStack) -> None:
+        formats = [camera.format for camera in self.cameras]
+        model = self.rig.model
+        self.network = Network.open(model.file, provider=model.provider, threads=model.threads, runtime=model.runtime)
+        opened.callback(self.network.close)
+        self.network.prepare([View(f.height, f.width, f.colour) for f in formats])
+        self.header = Header(
+            rig=self.rig.name,
+            model=self.network.info.name,
+            cameras=tuple(self.rig.cameras),
+            keypoints=tuple(self.network.keypoints),
+            skeleton=self.network.info.skeleton,
+            gate=self.network.info.gate,
+        )
+        self.publisher = Publisher(self.rig.publish, self.header)
+        self.publisher.open()
+        opened.callback(self.publisher.close)
+        sync = self.rig.sync
+        slots = [_slots(f.fps, sync.wait_ms) for f in formats]
+        self._rings = {
+            camera.name: Ring(f.shape, n) for camera, f, n in zip(self.cameras, formats, slots, strict=True)
+        }
+        self.sync = Synchroniser(
+            list(self.rig.cameras),
+            lambda frame: self._rings[frame.camera].release(frame.slot),
+            every=sync.frames == "every",
+            wait_ns=int(sync.wait_ms * 1e6),
+        )
+        if self.rig.publish.preview_fps > 0:
+            self._previewer = Previewer(
+                self.rig.publish,
+                {camera.name: camera.format.colour for camera in self.cameras},
+                self.publisher.send_preview,
+                self.sync.release,
+            )
+        # The whole way of a pose once, so that nothing is compiled, imported or allocated first in the loop.
+        blank = FrameSet(0, now_ns(), tuple(None for _ in self.cameras), 0, now_ns())
+        self.latencies.add(self._pose(blank, self._keypoints(blank)[0], (now_ns(), now_ns(), now_ns())).trace)
+        self.latencies = Latencies(Latencies.ENGINE)
+        # What lives now lives for the whole session: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    @property
+    def finished(self) -> bool:
+        """True when every camera has come to its end and every set has been dealt with."""
+        return bool(self._threads) and not any(thread.is_alive() for thread in self._threads)
+
+    def start(self) -> None:
+        """Start cameras and threads.
+
+        Raises:
+            RigError: cameras that could not be started.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        faults: list[PoseloopError] = []
+        for camera in self.cameras:
+            try:
+                camera.start(self.rig.sync.trigger)
+            except PoseloopError as error:
+                faults.append(error)
+        if faults:
+            raise RigError("cameras that could not be started", faults)
+        if self._previewer is not None:
+            self._previewer.start()
+        self._threads = [threading.Thread(target=self._guard, args=(self._infer,), name="inference")]
+        for number, camera in enumerate(self.cameras):
+            capture = threading.Thread(
+                target=self._guard, args=(self._capture, number, camera), name=f"camera-{camera.name}"
+            )
+            self._threads.append(capture)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop cameras and threads and account for every frame; idempotent."""
+        self._stopping.set()
+        for camera in self.cameras:
+            camera.stop()
+        for thread in self._threads:
+            thread.join()
+        if self._previewer is not None:
+            self._previewer.stop()
+        self.sync.drain("shutdown")
+
+    def close(self) -> None:
+        """Give cameras, network and sockets back; idempotent."""
+        self._opened.close()
+
+    def health(self) -> dict[str, Any]:
+        """Counters for a status line; the latencies are those since the last call."""
+        recent, self.recent = self.recent, Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
+        histogram = recent["frame_to_pose"]
+        sets = self.sync.sets
+        return {
+            "at_ns": now_ns(),
+            "captured": sets.captured,
+            "processed": sets.processed,
+            "dropped": dict(sets.dropped),
+            "lost": dict(self.sync.lost),
+            "p50_ms": None if histogram.n == 0 else histogram.percentile_ms(0.5),
+            "p99_ms": None if histogram.n == 0 else histogram.percentile_ms(0.99),
+        }
+
+    def report(self) -> dict[str, Any]:
+        """The engine's part of a run's report; complete after `stop`."""
+        return {
+            "frames": self.sync.sets.as_report(),
+            "cameras": {
+                name: {**counts.as_report(), "lost": self.sync.lost[name]} for name, counts in self.sync.cameras.items()
+            },
+            "published": self.published,
+            "latency_ms": self.latencies.as_report(),
+            "provider": self.network.provider,
+            "versions": versions(),
+        }
+
+    def _guard(self, work: Callable[..., None], *args: Any) -> None:
+        """Run a thread's work; its error reaches the owner and ends the others."""
+        try:
+            work(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it stops the rig and is raised by the owner
+            if self.error is None:
+                self.error = error
+            self._stopping.set()
+            for camera in self.cameras:
+                camera.stop()
+            self.failed.set()
+
+    def _capture(self, number: int, camera: Camera) -> None:
+        ring = self._rings[camera.name]
+        try:
+            while not self._stopping.is_set():
+                slot = ring.acquire(_GRAB_S)
+                if slot is None:
+                    continue
+                stamp = None
+                while stamp is None and not self._stopping.is_set() and not camera.finished:
+                    stamp = camera.grab(ring.writable(slot), _GRAB_S)
+                if stamp is None:
+                    ring.release(slot)
+                    return
+                frame = Frame(
+                    camera=camera.name,
+                    index=stamp.index,
+                    exposed_ns=stamp.exposed_ns,
+                    arrived_ns=stamp.arrived_ns,
+                    image=ring.readable(slot),
+                    slot=slot,
+                )
+                self.sync.put(number, frame)
+        finally:
+            self.sync.finish(number)
+
+    def _infer(self) -> None:
+        next_header_ns = 0
+        while not self._stopping.is_set():
+            frames = self.sync.take(_GRAB_S)
+            if frames is None:
+                if self.sync.finished:
+                    break
+                continue
+            try:
+                keypoints, times = self._keypoints(frames)
+            except Exception:
+                self.sync.drop(frames, "failed")
+                raise
+            pose = self._pose(frames, keypoints, times)
+            self.publisher.send_pose(pose)
+            self.published += 1
+            # From here on nobody waits for this pose.
+            self.latencies.add(pose.trace)
+            self.recent.add(pose.trace)
+            self.sync.count(frames)
+            if self._previewer is None or not self._previewer.offer(frames):
+                self.sync.release(frames)
+            if pose.trace.published_ns >= next_header_ns:
+                next_header_ns = pose.trace.published_ns + _HEADER_NS
+                self.publisher.send_header()
+
+    def _keypoints(self, frames: FrameSet) -> tuple[Keypoints, tuple[int, int, int]]:
+        started = now_ns()
+        self.network.load([None if frame is None else frame.image for frame in frames.frames])
+        self.network.run()
+        ended = now_ns()
+        keypoints = self.network.decode()
+        return keypoints, (started, ended, now_ns())
+
+    def _pose(self, frames: FrameSet, keypoints: Keypoints, times: tuple[int, int, int]) -> Pose:
+        # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
+        score = np.fmax.reduce(keypoints.score, axis=0)
+        seen = ~np.isnan(keypoints.xy[..., 0])
+        return Pose(
+            sequence=self.published,
+            index=frames.index,
+            keypoints=keypoints,
+            xyz=None,
+            score=score,
+            residual_px=np.full(score.shape, math.nan, np.float32),
+            views=seen.sum(axis=0, dtype=np.uint8),
+            predicted=keypoints.xy,
+            predicted_for_ns=0,
+            missing=sum(frame is None for frame in frames.frames),
+            skew_ns=frames.skew_ns,
+            trace=Trace(
+                exposed_ns=frames.exposed_ns,
+                arrived_ns=frames.arrived_ns,
+                complete_ns=frames.complete_ns,
+                infer_start_ns=times[0],
+                infer_end_ns=times[1],
+                decoded_ns=times[2],
+                published_ns=now_ns(),
+            ),
+        )
+
+
+def _slots(fps: float, wait_ms: float) -> int:
+    """Slots for one camera: one to fill, one in the network, one closed set, one preview, and the sets that wait."""
+    waiting = math.ceil(max(fps, 1.0) * wait_ms / 1000) + 1
+    return 4 + min(waiting, 60)
+
+
+def main(parent: Parent) -> None:
+    """The engine as a process: obeys its parent's ``start`` and ``stop``, and reports at its end."""
+    request = parent.receive()
+    if request is None or request["event"] == STOP:
+        return
+    engine = Engine(parse_rig(request["rig"], Path(request["file"]), ("cameras",)))
+    engine.open()
+    try:
+        parent.say("ready", endpoints=engine.publisher.endpoints, provider=engine.network.provider)
+        # Subscribers that connect now find the header; the cameras wait until the host has said that it is ready.
+        while (message := parent.receive(0.05)) is None:
+            engine.publisher.send_header()
+        if message["event"] == "start":
+            engine.start()
+            _watch(engine, parent)
+        engine.stop()
+        engine.publisher.send_end(engine.published)
+        if engine.error is not None:
+            raise engine.error
+    finally:
+        if engine.finished:
+            parent.say("report", **engine.report())
+        engine.close()
+
+
+def _watch(engine: Engine, parent: Parent) -> None:
+    """Send health until the parent says stop, a thread fails, or the recordings end."""
+    started = False
+    while not engine.failed.is_set() and not engine.finished:
+        message = parent.receive(_HEALTH_S if started else 0.005)
+        if message is not None and message["event"] == STOP:
+            return
+        if not started and engine.sync.sets.processed:
+            started = True
+            parent.say("started")
+        if started:
+            health = engine.health()
+            engine.publisher.send_health(health)
+            parent.say("health", **health)

@@ -1,0 +1,200 @@
+"""What a run amounted to: counters and latencies, in the keys that other people's scripts read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from poseloop.live.errors import DataError
+from poseloop.live.types import Trace
+
+__all__ = ["Histogram", "Latencies", "as_text", "machine", "versions", "write"]
+
+_PER_OCTAVE = 64
+_OCTAVES = 30
+"""1 us … 1074 s."""
+
+
+class Histogram:
+    """Latencies in logarithmic buckets 1.1 % wide: constant memory however long a session lasts.
+
+    Percentiles are the upper edge of their bucket, so they are never told too small by more than rounding; the maximum
+    is exact.
+    """
+
+    def __init__(self) -> None:
+        self._counts = [0] * (_PER_OCTAVE * _OCTAVES)
+        self._max_ns = 0
+        self.n = 0
+
+    def add(self, latency_ns: int) -> None:
+        """Count one latency; a negative one (clock mapping) counts as 0."""
+        self.n += 1
+        if latency_ns > self._max_ns:
+            self._max_ns = latency_ns
+        bucket = int(math.log2(latency_ns / 1000) * _PER_OCTAVE) if latency_ns > 1000 else 0
+        self._counts[min(bucket, len(self._counts) - 1)] += 1
+
+    def percentile_ms(self, share: float) -> float:
+        """The latency that a ``share`` (0..1) of all does not exceed; NaN without any."""
+        if self.n == 0:
+            return math.nan
+        wanted, seen = share * self.n, 0
+        for bucket, count in enumerate(self._counts):
+            seen += count
+            if seen >= wanted and count:
+                return min(2 ** ((bucket + 1) / _PER_OCTAVE) / 1000, self._max_ns / 1e6)
+        return self._max_ns / 1e6
+
+    def clear(self) -> None:
+        """Start again."""
+        self.__init__()  # type: ignore[misc]
+
+    def as_report(self) -> dict[str, float]:
+        """n, p50, p90, p99, p999 and max, in ms."""
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+        return {
+            "n": self.n,
+            **{name: round(self.percentile_ms(share), 4) for name, share in shares.items()},
+            "max": round(self._max_ns / 1e6, 4),
+        }
+
+
+class Latencies:
+    """One histogram for each stage: a stage is the difference of two of a trace's times."""
+
+    ENGINE: Mapping[str, tuple[str, str]] = {
+        "arrival": ("exposed_ns", "arrived_ns"),
+        "set": ("arrived_ns", "complete_ns"),
+        "queue": ("complete_ns", "infer_start_ns"),
+        "inference": ("infer_start_ns", "infer_end_ns"),
+        "decode": ("infer_end_ns", "decoded_ns"),
+        "pose": ("decoded_ns", "published_ns"),
+        "frame_to_pose": ("arrived_ns", "published_ns"),
+    }
+    HOST: Mapping[str, tuple[str, str]] = {
+        "socket": ("published_ns", "received_ns"),
+        "decide": ("received_ns", "decided_ns"),
+        "frame_to_decision": ("arrived_ns", "decided_ns"),
+    }
+    TRIGGER: Mapping[str, tuple[str, str]] = {
+        "write": ("decided_ns", "written_ns"),
+        "acknowledge": ("written_ns", "acknowledged_ns"),
+        "pin": ("written_ns", "pin_ns"),
+        "frame_to_pin": ("arrived_ns", "pin_ns"),
+        "exposure_to_pin": ("exposed_ns", "pin_ns"),
+    }
+
+    def __init__(self, stages: Mapping[str, tuple[str, str]]) -> None:
+        self._stages = [(Histogram(), start, end) for start, end in stages.values()]
+        self._names = list(stages)
+
+    def add(self, trace: Trace) -> None:
+        """Count every stage that both ends of have happened."""
+        for histogram, start, end in self._stages:
+            began, ended = getattr(trace, start), getattr(trace, end)
+            if began and ended:
+                histogram.add(ended - began)
+
+    def __getitem__(self, stage: str) -> Histogram:
+        return self._stages[self._names.index(stage)][0]
+
+    def as_report(self) -> dict[str, dict[str, float]]:
+        """Stage → its histogram's report; stages that never happened are left out."""
+        return {
+            name: histogram.as_report()
+            for name, (histogram, _, _) in zip(self._names, self._stages, strict=True)
+            if histogram.n
+        }
+
+
+_PARTS = ("poseloop", "numpy", "numba", "opencv-python-headless", "av", "pyzmq", "msgpack", "pyserial", "pydantic")
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+
+
+def versions(parts: Iterable[str] = (*_PARTS, *_RUNTIMES)) -> dict[str, str]:
+    """Python's version and those of the installed packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for part in parts:
+        try:
+            found[part] = version(part)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The computer, as far as it matters for a latency."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "clock_resolution_ns": max(1, round(_clock_resolution_s() * 1e9)),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _clock_resolution_s() -> float:
+    return time.get_clock_info("perf_counter").resolution
+
+
+def write(report: Mapping[str, Any], file: Path) -> None:
+    """Write a report as JSON, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    part = file.with_name(file.name + ".part")
+    try:
+        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        raise DataError(f"{file}: the report cannot be written: {error}") from error
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """A report for people: counters, then a table of latencies."""
+    lines = []
+    frames = report["frames"]
+    lines.append(f"sets       {_counts(frames)}")
+    for name, counts in report["cameras"].items():
+        lost = f", {counts['lost']} lost" if counts["lost"] else ""
+        lines.append(f"camera     {name}: {_counts(counts)}{lost}")
+    triggers = report.get("triggers", {})
+    if triggers:
+        lines.append("triggers   " + ", ".join(f"{count} {what}" for what, count in triggers.items()))
+    for reason, count in report.get("refusals", {}).items():
+        lines.append(f"           {count} x {reason}")
+    lines.append(f"provider   {report['provider']}")
+    lines.append("")
+    lines.append(f"latency, ms{'n':>14}{'p50':>10}{'p90':>10}{'p99':>10}{'p99.9':>10}{'max':>10}")
+    for stage, row in report["latency_ms"].items():
+        numbers = "".join(f"{row[key]:>10.3f}" for key in ("p50", "p90", "p99", "p999", "max"))
+        lines.append(f"  {stage:<17}{row['n']:>6}{numbers}")
+    return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    dropped = counts["dropped"]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    return (
+        f"{counts['captured']} captured = {counts['processed']} processed + {sum(dropped.values())} dropped"
+        + (f" ({reasons})" if reasons else "")
+    )

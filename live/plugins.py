@@ -1,0 +1,88 @@
+"""Finds cameras, boards, protocols, runtimes and commands: the only place that loads what others install.
+
+A plugin is named by its entry point (``use = "replay"``; groups below) or, where a rig file allows it, by a file of the
+user's own (``use = "my_task.py:RewardWhenStill"``, relative to the rig file). A plugin is loaded when it is asked for,
+never at import.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from poseloop.live.errors import ConfigError, UnknownPlugin
+
+__all__ = ["KINDS", "installed", "load"]
+
+KINDS = {
+    "camera": "poseloop.cameras",
+    "board": "poseloop.boards",
+    "protocol": "poseloop.protocols",
+    "runtime": "poseloop.runtimes",
+    "command": "poseloop.commands",
+}
+"""Kind of plugin → entry-point group."""
+
+
+def _points(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=KINDS[kind])}
+
+
+def installed(kind: str) -> Sequence[str]:
+    """Names of the installed plugins of one kind, sorted."""
+    return sorted(_points(kind))
+
+
+def load(kind: str, use: str, folder: Path | None = None) -> Any:
+    """Return the class (or, for commands, the module) that ``use`` names.
+
+    Args:
+        kind: a key of `KINDS`.
+        use: an entry point's name, or ``file.py:Name`` for a class in a user's own file.
+        folder: where a relative file is looked up; None = files are not allowed here.
+
+    Raises:
+        UnknownPlugin: nothing of that name is installed.
+        ConfigError: the user's file or the class in it is missing, or an installed plugin cannot be imported.
+    """
+    if folder is not None and ":" in use:
+        return _from_file(use, folder)
+    points = _points(kind)
+    if use not in points:
+        raise UnknownPlugin(kind, use, list(points))
+    try:
+        return points[use].load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the {kind} {use!r} is installed ({points[use].value}) but cannot be loaded: {error}. "
+            f"Install what it needs, or reinstall the package that provides it"
+        ) from error
+
+
+def _from_file(use: str, folder: Path) -> Any:
+    file_name, _, attribute = use.rpartition(":")
+    file = (folder / file_name).resolve()
+    if not file.is_file():
+        raise ConfigError(f"use = {use!r}: there is no file {file}")
+    module_name = f"_poseloop_user_{file.stem}_{abs(hash(file)):x}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, file)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"use = {use!r}: expected a Python file (.py), but got {file}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            # Anything can go wrong while a user's file runs; all of it is an error in that file.
+            del sys.modules[module_name]
+            raise ConfigError(f"use = {use!r}: {file} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        classes = ", ".join(name for name, value in vars(module).items() if isinstance(value, type))
+        raise ConfigError(f"use = {use!r}: {file} has no {attribute!r}; its classes are: {classes or 'none'}")
+    return getattr(module, attribute)

@@ -1,0 +1,169 @@
+"""Child processes with a line to their parent: ``python -m poseloop.live.process NAME``.
+
+Parent and child exchange lines of JSON over the child's standard input and output, which works on every system and
+ends with either of them: when the parent dies, in whatever way, the child reads the end of its input and stops. A
+terminal's Ctrl-C reaches the parent alone, which then decides in what order the others end. What a plugin prints goes
+to standard error, so that it cannot disturb the line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from importlib.metadata import entry_points
+from typing import IO, Any
+
+from poseloop.live.errors import PoseloopError
+
+__all__ = ["Child", "Message", "Parent"]
+
+Message = dict[str, Any]
+"""``event`` says what it is; the rest depends on it."""
+
+_GROUP = "poseloop.processes"
+
+STOP = "stop"
+"""The parent wants the child to end; also what the child sees when the parent is gone."""
+
+
+class Parent:
+    """The child's end of the line."""
+
+    def __init__(self, source: IO[str], sink: IO[str]) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        """What the parent said and nobody has read yet; ``stop`` is the last."""
+        self._reader = threading.Thread(target=self._read, name="parent")
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._source:
+            self.inbox.put(json.loads(line))
+        self.inbox.put({"event": STOP})
+
+    def receive(self, timeout_s: float | None = None) -> Message | None:
+        """The next message; None if none came within ``timeout_s`` (None = wait for ever, 0 = only look)."""
+        try:
+            return self.inbox.get(block=timeout_s != 0, timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def say(self, event: str, **values: Any) -> None:
+        """Send a message; silently nothing if the parent is gone, since the reader tells that too."""
+        line = json.dumps({"event": event, **values}) + "\n"
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._sink.write(line)
+            self._sink.flush()
+
+    def close(self) -> None:
+        """Wait until the parent has closed the line (it does so on ``done``)."""
+        self._reader.join()
+
+
+class Child:
+    """The parent's end of the line: one process that runs a registered ``main(parent)``."""
+
+    def __init__(self, name: str, inbox: queue.SimpleQueue[tuple[str, Message]]) -> None:
+        """Keep the name; ``start`` starts it.
+
+        Args:
+            name: an entry point of the group ``poseloop.processes``.
+            inbox: gets (name, message) for all that the child says, and ``{"event": "exit", "code": …}`` at its end.
+        """
+        self.name = name
+        self._inbox = inbox
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 before ``start``."""
+        return self._process.pid if self._process else 0
+
+    def start(self, request: Message) -> None:
+        """Start the process and hand it its first message."""
+        detached: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "poseloop.live.process", self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            **detached,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"{self.name}-line")
+        self._reader.start()
+        self.say(**request)
+
+    def _read(self) -> None:
+        process = self._process
+        assert process is not None and process.stdout is not None
+        for line in process.stdout:
+            with contextlib.suppress(json.JSONDecodeError):
+                self._inbox.put((self.name, json.loads(line)))
+        self._inbox.put((self.name, {"event": "exit", "code": process.wait()}))
+
+    def say(self, event: str, **values: Any) -> None:
+        """Send a message; nothing happens if the child is gone (its ``exit`` is in the inbox)."""
+        if self._process is None or self._process.stdin is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(json.dumps({"event": event, **values}) + "\n")
+            self._process.stdin.flush()
+
+    def close(self, timeout_s: float) -> None:
+        """Close the line, which tells the child to stop, and wait; kill it after ``timeout_s``. Idempotent."""
+        process, reader = self._process, self._reader
+        if process is None or reader is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        ends = time.monotonic() + timeout_s
+        while process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+        self._process = None
+
+
+def main(name: str) -> int:
+    """Run the registered function ``name`` as this process; returns the exit code."""
+    # The parent alone answers the terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    source = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8")
+    parent = Parent(source, sink)
+    code = 0
+    try:
+        (point,) = entry_points(group=_GROUP, name=name)
+        point.load()(parent)
+    except Exception as error:  # noqa: BLE001 - the last catch of the process: the parent must hear of it
+        code = 1
+        text = str(error) if isinstance(error, PoseloopError) else f"{type(error).__name__}: {error}"
+        parent.say("error", text=text, expected=isinstance(error, PoseloopError), trace=traceback.format_exc())
+    parent.say("done")
+    parent.close()
+    sink.close()
+    source.close()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Hold the models that this project trained, each with its card."""

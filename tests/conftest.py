@@ -1,0 +1,115 @@
+"""Guards that every test runs under, and where the recordings are."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import hypothesis
+import psutil
+import pytest
+
+T = TypeVar("T")
+
+SETTLE_S = 2.0
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+NEVER_SKIPPED_IN_CI = ("real_data", "firmware")
+
+# An example's first call may compile a kernel, so a time limit per example would be noise.
+hypothesis.settings.register_profile("poseloop", deadline=None, derandomize=IN_CI)
+hypothesis.settings.load_profile("poseloop")
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """Fail a test after which a thread or a child process is left that was not there before."""
+    threads_before = _threads()
+    children_before = _children()
+    yield
+    threads = _settled(lambda: _threads() - threads_before)
+    children = _settled(lambda: _children() - children_before)
+    names = [f"thread {thread.name!r}{' (daemon)' if thread.daemon else ''}" for thread in threads]
+    for child in children:
+        names.append(_describe(child))
+        _kill(child)
+    if names:
+        pytest.fail("leaked " + ", ".join(sorted(names)), pytrace=False)
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not _is_foreign(thread)}
+
+
+def _is_foreign(thread: threading.Thread) -> bool:
+    """Tell a thread that no test could join: one that C started, or pyzmq's collector of sent buffers."""
+    kind = type(thread)
+    return kind.__name__ == "_DummyThread" or kind.__module__.startswith("zmq.")
+
+
+def _children() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children(recursive=True) if not _is_tracker(child)}
+
+
+def _is_tracker(child: psutil.Process) -> bool:
+    """Tell multiprocessing's resource tracker, which lives as long as the interpreter."""
+    try:
+        return any("multiprocessing.resource_tracker" in word for word in child.cmdline())
+    except psutil.Error:  # it ended, or shows nothing
+        return False
+
+
+def _settled(find: Callable[[], set[T]]) -> set[T]:
+    """Give what is about to end SETTLE_S to do so, and return what is left."""
+    deadline = time.perf_counter() + SETTLE_S
+    while (left := find()) and time.perf_counter() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _describe(child: psutil.Process) -> str:
+    try:
+        if child.status() == psutil.STATUS_ZOMBIE:
+            return f"process {child.pid} (ended, never waited for)"
+        return f"process {child.pid} ({' '.join(child.cmdline())})"
+    except psutil.Error:
+        return f"process {child.pid}"
+
+
+def _kill(child: psutil.Process) -> None:
+    try:
+        child.kill()
+        child.wait(SETTLE_S)
+    except psutil.Error:  # it ended by itself
+        return
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of recordings, POSELOOP_DATA; without it, skip, but fail in CI."""
+    value = os.environ.get("POSELOOP_DATA", "")
+    if value and Path(value).is_dir():
+        return Path(value)
+    reason = f"expected POSELOOP_DATA to name the folder of recordings, but got {value!r}"
+    if IN_CI:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn a skip into a failure where CI is there to run that very test."""
+    report = yield
+    marks = [mark for mark in NEVER_SKIPPED_IN_CI if item.get_closest_marker(mark)]
+    if IN_CI and marks and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} is marked {', '.join(marks)} and must run in CI, but: {reason}"
+    return report

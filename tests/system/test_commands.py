@@ -1,0 +1,147 @@
+"""The commands as a user types them: what works, and one clear error for each thing that cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rigs import SIMULATED, edges, poseloop, processes_in, write_rig
+
+REPORT_KEYS = {"frames", "cameras", "triggers", "latency_ms", "provider", "versions", "machine"}
+
+
+def accounted(counts: dict) -> bool:
+    return counts["captured"] == counts["processed"] + sum(counts["dropped"].values()) > 0
+
+
+def test_demo_closes_the_loop_and_shows_it(tmp_path: Path) -> None:
+    done = poseloop("demo", "--seconds", 8, "--report", "report.json", "--headless", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(report) >= REPORT_KEYS
+    assert accounted(report["frames"])
+    assert accounted(report["cameras"]["top"])
+    triggers = report["triggers"]
+    assert triggers["sent"] == triggers["acknowledged"] > 0
+    assert triggers["refused"] == triggers["lost"] == 0
+    assert {"inference", "frame_to_pose", "frame_to_decision", "exposure_to_pin"} <= set(report["latency_ms"])
+    for row in report["latency_ms"].values():
+        assert 0 <= row["p50"] <= row["p90"] <= row["p99"] <= row["p999"] <= row["max"]
+    assert report["provider"] == "cpu"
+    assert "captured" in done.stdout
+    for name in ("poseloop-demo.mp4", "poseloop-demo.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+    assert processes_in(tmp_path) == {}
+
+
+def test_devices_lists_what_a_rig_can_be_made_of(tmp_path: Path) -> None:
+    done = poseloop("devices", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for part in ("sim", "replay", "arduino", "region", "blob", "simulated_animal", "cpu"):
+        assert part in done.stdout
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["run", "--help"], ["demo", "--help"], ["--version"]):
+        done = poseloop(*arguments, cwd=tmp_path)
+        assert done.returncode == 0
+        assert "poseloop" in done.stdout
+    assert poseloop("fly", cwd=tmp_path).returncode == 2
+
+
+def test_each_pulse_is_an_edge_of_the_pin(tmp_path: Path) -> None:
+    done = poseloop("run", write_rig(tmp_path), "--seconds", 8, "--report", "r.json", "--headless", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    triggers = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["triggers"]
+    risen = [edge for edge in edges(tmp_path) if edge["level"]]
+    assert len(risen) == triggers["sent"] == triggers["acknowledged"] > 0
+    assert not edges(tmp_path)[-1]["level"]
+
+
+def swap(old: str, new: str) -> str:
+    assert old in SIMULATED
+    return SIMULATED.replace(old, new, 1)
+
+
+BAD_RIGS = {
+    "missing video": (
+        swap('use = "sim"\nfps = 60', 'use = "replay"\npath = "absent.mp4"'),
+        ["top", "absent.mp4"],
+    ),
+    "broken video": (swap('use = "sim"\nfps = 60', 'use = "replay"\npath = "broken.mp4"'), ["broken.mp4", "video"]),
+    "unknown key": (swap("fps = 60", "fsp = 60"), ["rig.toml", "cameras.top.fsp", "unknown key"]),
+    "keypoint that the model lacks": (
+        swap('file = "simulated_animal"', 'file = "blob"'),
+        ["protocols.task", "snout", "centre"],
+    ),
+    "model without metadata": (swap('file = "simulated_animal"', 'file = "bare.onnx"'), ["bare.onnx", "metadata"]),
+    "model that is none": (swap('file = "simulated_animal"', 'file = "broken.onnx"'), ["broken.onnx"]),
+    "missing model": (swap('file = "simulated_animal"', 'file = "absent.onnx"'), ["absent.onnx"]),
+    "unknown zoo name": (swap('file = "simulated_animal"', 'file = "zebra"'), ["zebra", "blob"]),
+    "unknown provider": (
+        swap('file = "simulated_animal"', 'file = "simulated_animal"\nprovider = "npu"'),
+        ["model.provider", "npu", "cpu"],
+    ),
+    "provider not available": (
+        swap('file = "simulated_animal"', 'file = "simulated_animal"\nprovider = "cuda"'),
+        ["cuda", "not available", "poseloop[gpu]"],
+    ),
+    "port that does not exist": (
+        swap('use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"', 'use = "arduino"\nport = "/dev/absent"'),
+        ["box", "/dev/absent"],
+    ),
+    "board of another protocol version": (
+        swap('trace = "edges.jsonl"', "protocol_version = 99"),
+        ["box", "99", "firmware"],
+    ),
+    "address in use": (swap('health = "tcp://127.0.0.1:*"', 'health = "tcp://127.0.0.1:{taken}"'), ["publish.health"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RIGS)
+def test_bad_input_is_one_clear_error_and_nothing_runs(name: str, tmp_path: Path) -> None:
+    import socket
+
+    import onnx
+    from onnx import TensorProto, helper
+
+    text, expected = BAD_RIGS[name]
+    (tmp_path / "broken.mp4").write_text("this is no video", encoding="utf-8")
+    (tmp_path / "broken.onnx").write_text("this is no model", encoding="utf-8")
+    shape = ["b", "h", "w", 1]
+    value = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("image", "out")]
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["out"])], "bare", value[:1], value[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "bare.onnx")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        rig = write_rig(tmp_path, text=text.replace("{taken}", str(taken.getsockname()[1])))
+        done = poseloop("run", rig, "--seconds", 5, "--headless", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("poseloop: error:") == 1
+    assert "Traceback" not in done.stderr
+    for part in expected:
+        assert part in done.stderr
+    assert edges(tmp_path) == []
+    assert processes_in(tmp_path) == {}
+    debug = poseloop("run", rig, "--seconds", 5, "--headless", "--debug", cwd=tmp_path)
+    assert "Traceback" in debug.stderr
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    rig = write_rig(tmp_path)
+    done = poseloop("run", rig, "--seconds", 1, "--headless", "--report", "absent/report.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "absent/report.json" in done.stderr
+
+
+def test_a_protocol_that_fails_ends_in_a_failing_exit_code(tmp_path: Path) -> None:
+    rig = write_rig(tmp_path, '\nuse = "fails.py:Fails"\n')
+    (tmp_path / "fails.py").write_text(
+        "from poseloop.protocols import Protocol\n\n\nclass Fails(Protocol):\n    outputs = ('box.laser',)\n\n"
+        "    def decide(self, pose, events):\n        print('a protocol may print')\n        return 1 / 0\n",
+        encoding="utf-8",
+    )
+    done = poseloop("run", rig, "--seconds", 1, "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["protocols"] == {"task": "ZeroDivisionError: division by zero"}
+    assert accounted(report["frames"])

@@ -1,0 +1,109 @@
+"""A rig file is either right, or every fault in it is named with file, key, expected and found."""
+
+from pathlib import Path
+
+import pytest
+
+from poseloop.live.config import load_rig, parse_rig
+from poseloop.live.errors import ConfigError
+
+RIG = """
+name = "box"
+[cameras.top]
+use = "sim"
+fps = 60
+[model]
+file = "simulated_animal"
+[boards.box]
+use = "sim"
+[boards.box.lines.laser]
+pin = 9
+max_on_ms = 50
+[protocols.corner]
+use = "region"
+keypoint = "snout"
+polygon = [[0, 0], [10, 0], [10, 10]]
+output = "box.laser"
+"""
+
+
+def faults(text: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        parse_rig(text, Path("rigs/mine.toml"))
+    message = str(raised.value)
+    assert "mine.toml" in message
+    return message
+
+
+def test_a_right_file_gives_plugins_with_their_own_settings() -> None:
+    rig = parse_rig(RIG, Path("mine.toml"))
+    assert rig.cameras["top"].options.fps == 60
+    assert rig.cameras["top"].build("top").name == "top"
+    assert rig.boards["box"].line_settings()[0].max_on_us == 50_000
+    assert rig.protocols["corner"].build("corner").needs == ("snout",)
+
+
+def test_a_process_loads_only_the_plugins_it_runs() -> None:
+    rig = parse_rig(RIG, Path("mine.toml"), ("cameras",))
+    assert rig.cameras["top"].plugin is not None
+    assert rig.protocols["corner"].plugin is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('name = "box"', 'nane = "box"', ["nane", "unknown key", "name"]),
+        ("fps = 60", "fsp = 60", ["cameras.top.fsp", "unknown key", "fps"]),
+        ("fps = 60", 'fps = "60"', ["cameras.top.fps", "valid number", "'60'"]),
+        ("fps = 60", "fps = nan", ["cameras.top.fps", "finite"]),
+        ('use = "sim"\nfps', 'use = "kodak"\nfps', ["cameras.top", "no camera is called 'kodak'", "replay", "sim"]),
+        ('use = "sim"\nfps', "fps", ["cameras.top.use", "missing"]),
+        ('use = "sim"\nfps', 'plugin = "sim"\nuse = "sim"\nfps', ["cameras.top.plugin", "unknown key"]),
+        ("pin = 9", "pin = 1", ["boards.box.lines.laser.pin", "greater than or equal to 2", "1"]),
+        ("max_on_ms = 50", "", ["boards.box.lines.laser", "max_on_ms"]),
+        ('file = "simulated_animal"', "", ["model.file", "missing"]),
+        ('file = "simulated_animal"', 'file = "simulated_animal"\nprovider = "gpu"', ["model.provider", "cuda", "'gpu'"]),
+        ('output = "box.laser"', 'output = "laser"', ["protocols.corner.output", "'laser'"]),
+        ("polygon = [[0, 0], [10, 0], [10, 10]]", "polygon = [[0, 0]]", ["protocols.corner.polygon", "at least 3"]),
+        ('name = "box"', 'name = "box', ["not valid TOML", "line 2"]),
+        ('name = "box"', '[publish]\nposes = "tcp://0.0.0.0:5570"', ["publish.poses", "0.0.0.0"]),
+    ],
+)
+def test_a_fault_is_named(old: str, new: str, expected: list[str]) -> None:
+    assert old in RIG
+    message = faults(RIG.replace(old, new, 1))
+    for part in expected:
+        assert part in message
+
+
+def test_all_faults_are_named_at_once() -> None:
+    message = faults(RIG.replace("fps = 60", "fsp = 60").replace("pin = 9", 'pin = "9"').replace("snout", "snout\\n", 1))
+    assert "2 thing(s)" in message
+    assert "cameras.top.fsp" in message
+    assert "boards.box.lines.laser.pin" in message
+
+
+def test_two_lines_on_one_pin_are_refused() -> None:
+    assert "pin 9 is used twice" in faults(RIG + "[boards.box.lines.valve]\npin = 9\nmax_on_ms = 5\n")
+
+
+def test_paths_start_at_the_file_and_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rig.toml"
+    camera = 'use = "replay"\npath = "{}"\n'
+    text = RIG.replace('use = "sim"\nfps = 60\n', camera)
+    file.write_text(text.format("clips/a.mp4"), encoding="utf-8")
+    assert load_rig(file).cameras["top"].options.path == tmp_path / "clips/a.mp4"
+    monkeypatch.setenv("CLIPS", str(tmp_path / "elsewhere"))
+    file.write_text(text.format("${CLIPS}/a.mp4"), encoding="utf-8")
+    assert load_rig(file).cameras["top"].options.path == tmp_path / "elsewhere/a.mp4"
+    monkeypatch.delenv("CLIPS")
+    with pytest.raises(ConfigError, match=r"cameras.top.path: the environment variable CLIPS is not set"):
+        load_rig(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent.toml: there is no such rig file"):
+        load_rig(tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary.toml: cannot be read"):
+        load_rig(tmp_path / "binary.toml")

@@ -1,0 +1,1 @@
+"""Train offline: from recordings and labels to the files that a rig runs on."""
