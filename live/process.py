@@ -95,8 +95,9 @@ class Child:
         detached: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        # -P: a file of the user's called queue.py must not be taken for the library's.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "poseloop.live.process", self.name],
+            [sys.executable, "-P", "-m", "poseloop.live.process", self.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

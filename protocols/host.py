@@ -71,15 +71,18 @@ class _ArmedBoard:
         self._last_fresh_ns = 0
 
     def fresh(self, now: int) -> None:
-        """A fresh pose was decided on: renew the lease, or arm if the rule allows it."""
+        """A fresh pose came: arm if the rule allows it, so that what is decided on this pose can act."""
         if now - self._last_fresh_ns > self.table.lease_ms * 1_000_000:
             self._fresh_since_ns = now
         self._last_fresh_ns = now
-        if self.armed:
-            self.board.renew()
-        elif self._may_arm(now):
+        if not self.armed and self._may_arm(now):
             self.board.arm()
             self.armed = self._armed_once = True
+
+    def decided(self) -> None:
+        """The fresh pose was decided on: renew the lease."""
+        if self.armed:
+            self.board.renew()
 
     def _may_arm(self, now: int) -> bool:
         wait_ms = self.table.rearm_after_ms
@@ -170,7 +173,11 @@ class Host:
         """Take one pose through protocols, gates and boards, then renew the lease if it was fresh."""
         self.collect()
         inputs, self._inputs = self._inputs, []
-        stale = now_ns() - pose.trace.exposed_ns > self.rig.gates.age_ms * 1e6
+        began = now_ns()
+        stale = began - pose.trace.exposed_ns > self.rig.gates.age_ms * 1e6
+        if not stale:
+            for item in self._boards.values():
+                item.fresh(began)
         wanted = [
             (name, command)
             for name, protocol in self._protocols.items()
@@ -186,7 +193,7 @@ class Host:
                 self._send(name, command, pose.index, trace)
         if not stale:
             for item in self._boards.values():
-                item.fresh(trace.decided_ns)
+                item.decided()
         self.poses["decided"] += 1
         self.poses["stale"] += stale
         self.latencies.add(trace)

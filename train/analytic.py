@@ -4,16 +4,16 @@
 
 1. *Grid.* The picture is averaged over 4 × 4 pixels and resized to a grid whose short side has 60 cells, so that an
    animal is measured against the picture and not in pixels.
-2. *Floor.* The grey of the floor is the mode of the grid, found by mean shift (Fukunaga & Hostetler 1975) from the mean,
-   with the middle of the picture weighing most.
+2. *Floor.* The grey of the floor is the mode of the grid, found by mean shift (Fukunaga & Hostetler 1975) from the
+   mean, with the middle of the picture weighing most.
 3. *Contrast.* Grey-scale closing minus picture (black top-hat; Serra 1982, chapter XII) shows what is darker than its
    surroundings and narrower than the structuring element; picture minus opening the bright likewise. Both are taken
    relative to these surroundings (Weber contrast), so that lighting cancels. The grid is continued beyond its rim
    by repeating it: what runs out of the picture is scenery.
-4. *Figure or ground.* A strip of floor between animal and wall is "bright and narrow" too. What such a patch stands on is
-   not floor: contrast counts only as far as the surroundings (closing or opening) are as bright as the floor.
-5. *Size.* The contrast, squashed by a sigmoid, is blurred by Gaussians of a small and of a large animal; their mean v is
-   highest in the middle of a body, and the score is v² / (v² + v0²), which never saturates: the peak stays a peak.
+4. *Figure or ground.* A strip of floor between animal and wall is "bright and narrow" too. So contrast counts only as
+   far as the surroundings (closing or opening) are as bright as the floor, and the thing itself is not.
+5. *Size.* The contrast, squashed by a sigmoid, is blurred by Gaussians of a small and of a large animal; their mean v
+   is highest in the middle of a body, and the score is v² / (v² + v0²), which never saturates: the peak stays a peak.
 """
 
 from __future__ import annotations
@@ -73,11 +73,40 @@ class Blob:
 
 BLOB = Blob()
 
-_MEASURED: Mapping[str, Any] = {}
+_MEASURED: Mapping[str, Any] = {
+    "tracktor_mouse": {
+        "frames": 10_000,
+        "size": [640, 480],
+        "reference": "centroids given with the video",
+        "score_at_least_half": 0.985,
+        "median_px": 2.4,
+        "p95_px": 5.1,
+        "p99_px": 6.9,
+        "share_over_12_px": 0.006,
+        "max_px_where_score_at_least_half": 8.6,
+        "score_of_empty_arena": 0.23,
+    },
+    "dlc_openfield": {
+        "frames": 92,
+        "size": [640, 480],
+        "reference": "middle between the ears' and snout's mean and the tail base, labelled by hand",
+        "score_at_least_half": 1.0,
+        "median_px": 10.3,
+        "p95_px": 22.7,
+    },
+    "dlc_openfield_m3v1": {
+        "frames": 2330,
+        "size": [640, 480],
+        "score_at_least_half": 1.0,
+        "lowest_score": 0.93,
+        "score_of_empty_arena": 0.10,
+    },
+}
+"""The settings of `Blob` were chosen on these same recordings: expect less of others."""
 
 
 def build(settings: Blob = BLOB) -> onnx.ModelProto:
-    """Build the graph: ``image`` (b, h, w, 1) uint8 with sides that are multiples of 8 → ``scoremap`` (b, h/8, w/8, 1)."""
+    """Build the graph from ``image`` (b, h, w, 1) uint8, sides multiples of 8, to ``scoremap`` (b, h/8, w/8, 1)."""
     graph = Graph("blob", channels=1)
     pooled = graph.op(
         "AveragePool",
@@ -112,9 +141,7 @@ def _sizes(graph: Graph, tensor: str, scale: str) -> str:
 def _resize(graph: Graph, tensor: str, spatial: str) -> str:
     """Resize (b, c, h, w) linearly, pixel centres at integers, to (h, w) given as floats."""
     sizes = graph.op("Concat", graph.op("Shape", tensor, end=2), graph.op("Cast", spatial, to=graph.INT64), axis=0)
-    return graph.op(
-        "Resize", tensor, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel"
-    )
+    return graph.op("Resize", tensor, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
 def _to_grid(graph: Graph, pooled: str, short_side: int) -> str:

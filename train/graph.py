@@ -121,4 +121,4 @@ def gaussian(sigma: float, radius: int) -> Float32:
     """Sample a Gaussian on -radius..radius; its sum is 1."""
     at = np.arange(-radius, radius + 1, dtype=np.float64)
     weights = np.exp(-0.5 * (at / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)

@@ -114,7 +114,8 @@ def _projections() -> Float32:
     """(K, 3): from RGB in 0..255 to 0 for grey and 1 + threshold for the keypoint's own dye."""
     dyes = np.array(list(DYES.values()), np.float64)
     hue = dyes - dyes.mean(axis=1, keepdims=True)
-    return ((1 + _THRESHOLD) * hue / np.sum(hue**2, axis=1, keepdims=True)).astype(np.float32)
+    weights: Float32 = ((1 + _THRESHOLD) * hue / np.sum(hue**2, axis=1, keepdims=True)).astype(np.float32)
+    return weights
 
 
 def _each_channel(taps: Float64, channels: int) -> Float64:
@@ -124,9 +125,7 @@ def _each_channel(taps: Float64, channels: int) -> Float64:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write ``simulated_animal.onnx``; the same bytes every time."""
-    parser = argparse.ArgumentParser(
-        prog="python -m poseloop.train.simulated_animal", description=main.__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m poseloop.train.simulated_animal", description=main.__doc__)
     zoo_file = Path(zoo.__path__[0]) / f"{INFO.name}.onnx"
     parser.add_argument("--out", type=Path, default=zoo_file, help="file to write (default: into the zoo)")
     modelfile.save(build(), INFO, parser.parse_args(arguments).out)

@@ -137,6 +137,7 @@ class ArduinoBoard:
             self._greet(self._talk)
         except BaseException:
             self._let_go()
+            self._out.clear()
             raise
 
     def configure(self, lines: Sequence[LineSettings], lease_ms: int) -> None:
@@ -187,9 +188,9 @@ class ArduinoBoard:
 
     def renew(self) -> None:
         """Renew the lease; nothing happens while the board counts as disarmed."""
+        talk = self._checked()
         if not self._armed:
             return
-        talk = self._checked()
         talk.post(ToBoard.RENEW)
         if self._ledger.offs:
             self._repeat_offs(talk)
@@ -227,10 +228,9 @@ class ArduinoBoard:
             self._talk.drain()
             with contextlib.suppress(DeviceLost):  # its event is on the list
                 self._see_to(self._talk, now_ns())
-            self._tell_dropped(self._talk)
         if not self._out:
             return ()
-        events = tuple(self._out)
+        events = (*self._out, *self._dropped_since())
         self._out.clear()
         return events
 
@@ -415,11 +415,11 @@ class ArduinoBoard:
             if sent is not None and sent.ticket:
                 self._emit(Outcome(self._name, sent.ticket, OutcomeKind.LOST, reason, sent.written_ns, 0))
 
-    def _tell_dropped(self, talk: Conversation) -> None:
-        dropped = self._dropped + talk.overflow
+    def _dropped_since(self) -> Sequence[BoardEvent]:
+        dropped = self._dropped + (self._talk.overflow if self._talk else 0)
         news, self._dropped_told = dropped - self._dropped_told, dropped
-        if news:
-            self._say(BoardState.EVENTS_LOST, f"{news} events were dropped because nobody took them in time")
+        text = f"{news} events were dropped because nobody took them in time"
+        return [BoardEvent(self._name, BoardState.EVENTS_LOST, text, now_ns())] if news > 0 else []
 
     def _no_such_line(self, line: str) -> str:
         return f"{self._name} has no output line {line!r}; it has: {', '.join(self._outputs) or 'none yet'}"

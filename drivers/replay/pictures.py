@@ -17,11 +17,10 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", 
 """What counts as a picture, in any case."""
 
 
-def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key that orders runs of digits by value."""
-    return tuple(
-        (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", name.casefold()) if part
-    )
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that orders runs of digits by value, and before letters."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
+    return tuple((0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts)
 
 
 class Pictures:

@@ -48,10 +48,12 @@ class Video:
         self._first_pts = 0
         self._count = 0
         self._offset_ns = 0
-        self._expected = 0
-        self._counted = False
+        self._announced: int | None = None
+        self._duration_s = 0.0
+        self._end_s = 0.0
         self._rate = Fraction(0)
         self._turns = 0
+        self._ready = False
 
     def open(self) -> CameraFormat:
         """Open the file and decode its first frame.
@@ -65,7 +67,8 @@ class Video:
         # Multiples of 90 degrees, counter-clockwise, that a phone asks the player to turn the picture by.
         self._turns = round(frame.rotation / 90) % 4
         width, height = (frame.height, frame.width) if self._turns % 2 else (frame.width, frame.height)
-        self.rewind()
+        # The first frame stays: decoders take a while to get going, and that must not delay the start.
+        self._ready = True
         return CameraFormat(width, height, self._colour, self._fps or float(self._rate))
 
     @property
@@ -98,7 +101,9 @@ class Video:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
         self._rate = stream.average_rate or stream.guessed_rate or Fraction(0)
-        self._expected, self._counted = _expected_frames(container, stream, self._rate)
+        self._announced = stream.frames or None
+        self._duration_s = _duration_s(container, stream)
+        self._end_s = 0.0
         self._frames = container.decode(stream)
         self._frame = None
         self._count = 0
@@ -110,6 +115,9 @@ class Video:
         Raises:
             DataError: the file is damaged here, or ends before it should.
         """
+        if self._ready:
+            self._ready = False
+            return self._offset_ns
         before = self._frame
         try:
             self._frame = next(self._frames, None)
@@ -126,6 +134,7 @@ class Video:
                 f"has {frame.width} x {frame.height} px, but the one before {before.width} x {before.height}"
             )
         self._offset_ns = self._time_ns(frame)
+        self._end_s = (frame.time or 0.0) + (float(1 / self._rate) if self._rate else 0.0)
         self._count += 1
         return self._offset_ns
 
@@ -133,7 +142,7 @@ class Video:
         """Convert the current frame's colours into ``into``."""
         frame = self._reformatter.reformat(self._current, format=_PIXELS[self._colour], threads=1)
         plane = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
         picture = rows[:, : frame.width * self._colour.channels]
         if self._colour is not Colour.GREY:
             picture = picture.reshape(frame.height, frame.width, 3)
@@ -141,7 +150,7 @@ class Video:
 
     def close(self) -> None:
         """Close the file; idempotent."""
-        self._frames, self._frame = iter(()), None
+        self._frames, self._frame, self._ready = iter(()), None, False
         if self._container is not None:
             with contextlib.suppress(av.FFmpegError):
                 self._container.close()
@@ -168,26 +177,27 @@ class Video:
         return at_ns
 
     def _check_end(self) -> None:
-        missing = self._expected - self._count
-        # A counted file may lack the frames that an edit list or a cut hides; a duration is a rounded number.
-        allowed = max(2, self._expected // (200 if self._counted else 50))
-        if missing > allowed:
+        total = self._total()
+        # A counted file may lack what an edit list hides, a duration is a rounded number.
+        if total - self._count > max(2, total // (200 if self._announced else 50)):
             raise self._damaged("is missing: the file ends here, perhaps it was cut off")
         if self._count == 0:
             raise DataError(f"{self._path}: expected a video, but it holds no pictures")
 
+    def _total(self) -> int:
+        """Number of frames that the file's head announces, or that fit into the time left of what it announces."""
+        left_s = max(self._duration_s - self._end_s, 0.0)
+        return self._announced or self._count + round(left_s * self._rate)
+
     def _damaged(self, what: str) -> DataError:
-        of = f" of {self._expected}" if self._expected else ""
-        return DataError(f"{self._path}: frame {self._count}{of} {what}")
+        return DataError(f"{self._path}: frame {self._count} of {max(self._total(), self._count + 1)} {what}")
 
 
-def _expected_frames(container: InputContainer, stream: VideoStream, rate: Fraction) -> tuple[int, bool]:
-    """Number of frames that the file's head announces, and whether it was counted; 0 = it announces none."""
-    if stream.frames:
-        return stream.frames, True
-    seconds = 0.0
+def _duration_s(container: InputContainer, stream: VideoStream) -> float:
+    """Announced length of the pictures; 0 = the file does not say."""
     if stream.duration is not None and stream.time_base is not None:
-        seconds = float(stream.duration * stream.time_base)
-    elif container.duration is not None and len(container.streams) == 1:
-        seconds = container.duration / av.time_base
-    return round(seconds * rate), False
+        return float(stream.duration * stream.time_base)
+    # The file's length is that of its longest stream, so it says nothing of pictures beside sound.
+    if container.duration is not None and len(container.streams) == 1:
+        return container.duration / av.time_base
+    return 0.0

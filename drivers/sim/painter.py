@@ -23,6 +23,8 @@ DYE_RADIUS_MM = 4.6
 
 _WALL, _EDGE, _FLOOR = 58, 120, 206
 _TAIL = 122
+_SHADOW = np.array([3.0, -4.0])
+"""Where it falls, mm."""
 _EARS = (118, 150)
 _FUR = (58, 70, 82, 93, 102)
 """Outside to inside."""
@@ -79,8 +81,7 @@ class Painter:
             self._add_noise(into, number)
 
     def _animal(self, into: Image, body: Body) -> None:
-        shadow = body.centre + (3.0, -4.0)
-        self._fill(into, self._trunk * 1.06, shadow, body.heading, _FLOOR - 34)
+        self._fill(into, self._trunk * 1.06, body.centre + _SHADOW, body.heading, _FLOOR - 34)
         tail = self._view.to_px(body.tail)
         thick = 3.2 * self._view.px_per_mm
         for taper, steps in ((1.0, 3), (0.75, 5), (0.5, len(tail))):

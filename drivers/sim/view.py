@@ -27,4 +27,5 @@ class TopView:
 
     def to_px(self, points: Float64) -> Float64:
         """(N, 2) or (N, 3) mm → (N, 2) px: x right, y down, pixel centres at integers."""
-        return self._middle + points[:, :2] * self._scale
+        px: Float64 = self._middle + points[:, :2] * self._scale
+        return px

@@ -55,7 +55,7 @@ class View:
 
     def __post_init__(self) -> None:
         x, y, width, height = self.part
-        inside = 0 <= x and 0 <= y and x + width <= self.width and y + height <= self.height
+        inside = min(x, y) >= 0 and x + width <= self.width and y + height <= self.height
         if not inside or width < 1 or height < 1:
             raise ModelError(f"expected a crop inside the {self.width}x{self.height} picture, but got {self.crop}")
         if self.size is not None and min(self.size) < 1:
@@ -182,7 +182,8 @@ def place(view: View, placement: Placement, colour: Colour, into: Image) -> Call
     part = np.s_[y : y + part_height, x : x + part_width]
     conversion = _CONVERSIONS.get((view.colour, colour))
     resized = (placement.width, placement.height) != (part_width, part_height)
-    interpolation = cv2.INTER_AREA if max(placement.scale) > 1 else cv2.INTER_LINEAR
+    # Where one axis grows, OpenCV's INTER_AREA moves the other by up to half a pixel.
+    interpolation = cv2.INTER_AREA if min(placement.scale) >= 1 else cv2.INTER_LINEAR
     buffer_shape = (part_height, part_width) if channels == 1 else (part_height, part_width, channels)
     converted = np.empty(buffer_shape, np.uint8) if conversion is not None and resized else None
     pad_down = placement.padded_height > placement.height

@@ -25,9 +25,14 @@ from poseloop.live.vision.coords import Placement, View, cells_to_image, place
 from poseloop.live.vision.metadata import ModelInfo, info_from_metadata
 from poseloop.live.vision.onnxfile import read_head
 
-__all__ = ["Network", "View", "find_model"]
+__all__ = ["Network", "View", "find_model", "zoo"]
 
 _ZOO = Path(__file__).parent.parent / "zoo"
+
+
+def zoo() -> list[str]:
+    """Names of the models that come with Poseloop."""
+    return sorted(file.stem for file in _ZOO.glob("*.onnx"))
 
 
 def find_model(model: str | Path, folder: Path | None = None) -> Path:
@@ -44,8 +49,8 @@ def find_model(model: str | Path, folder: Path | None = None) -> Path:
     if path.suffix == "" and len(path.parts) == 1 and not path.is_file():
         file = _ZOO / f"{path}.onnx"
         if not file.is_file():
-            zoo = ", ".join(sorted(one.stem for one in _ZOO.glob("*.onnx"))) or "nothing"
-            raise ModelError(f"no model is called {str(model)!r}; the zoo holds: {zoo}. A file is named by its path")
+            known = ", ".join(zoo()) or "nothing"
+            raise ModelError(f"no model is called {str(model)!r}; the zoo holds: {known}. A file is named by its path")
         return file
     file = (folder or Path()) / path
     if not file.is_file():
@@ -95,9 +100,7 @@ class Network:
         self._missed = np.zeros(0, np.bool_)
 
     @classmethod
-    def open(
-        cls, model: str | Path, provider: str = "cpu", threads: int = 1, runtime: str = "onnx"
-    ) -> Network:
+    def open(cls, model: str | Path, provider: str = "cpu", threads: int = 1, runtime: str = "onnx") -> Network:
         """Open a model of the zoo (``blob``) or a file (``mouse.onnx``).
 
         Args:
@@ -176,7 +179,7 @@ class Network:
         Raises:
             ModelError: the pictures are not of the kind that the network is prepared for.
         """
-        if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or (images.ndim == 3 and images.shape[-1] == 3)):
+        if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or images.shape[2:] == (3,)):
             raise ModelError(
                 f"expected one picture for each camera, as a list or as an array (C, H, W) or (C, H, W, 3), but got an "
                 f"array {list(images.shape)}; a single picture is passed as [image]"
@@ -336,7 +339,7 @@ def _decoder(
         return lambda values: peaks.passthrough(values["keypoints"], cells, score)
     rows, columns = outputs["scoremap"].shape[1:3] if "scoremap" in outputs else (0, 0)
     wants("scoremap", batch, rows, columns, points)
-    if abs(rows * stride - height) >= stride or abs(columns * stride - width) >= stride:
+    if not rows * columns or abs(rows * stride - height) >= stride or abs(columns * stride - width) >= stride:
         raise ModelError(
             f"{file}: its description says {stride} pixels a cell, but a {width}x{height} picture gives "
             f"{columns}x{rows} cells"

@@ -17,7 +17,7 @@ from poseloop.live.errors import ModelError
 from poseloop.live.types import Float32, Image
 from poseloop.live.vision.onnxfile import UINT8, read_head
 
-__all__ = ["PROVIDERS", "OnnxRuntime", "Provider"]
+__all__ = ["PROVIDERS", "OnnxRuntime", "Provider", "available_providers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +169,21 @@ class OnnxRuntime:
             raise ModelError(f"{self._model}: ONNX Runtime cannot load it: {error}") from error
         got = session.get_providers()[0]
         if got != names[0]:
-            reason = said.getvalue().strip().partition("\n")[0]
-            raise self._unavailable(f"a session that asked for it came up on {got}" + (f" ({reason})" if reason else ""))
+            reason = said.getvalue().strip().partition("\n")[0] or "it gave no reason"
+            raise self._unavailable(f"a session that asked for it came up on {got} ({reason})")
         return session
+
+
+def available_providers() -> list[str]:
+    """Providers that the installed onnxruntime was built for; none where it is missing.
+
+    Whether this computer has the device and its libraries is only known when a model is opened.
+    """
+    try:
+        offered = _onnxruntime().get_available_providers()
+    except ModelError:
+        return []
+    return [name for name, provider in PROVIDERS.items() if provider.names[0] in offered]
 
 
 def _onnxruntime() -> Any:

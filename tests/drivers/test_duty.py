@@ -10,10 +10,7 @@ def worst_window(stretches: list[tuple[int, int]], window_us: int) -> int:
     """Largest on-time in any window; it is reached where a window begins or ends with a stretch."""
     starts = [start for start, _ in stretches] + [end - window_us for _, end in stretches]
     return max(
-        (
-            sum(max(0, min(end, begin + window_us) - max(start, begin)) for start, end in stretches)
-            for begin in starts
-        ),
+        (sum(max(0, min(end, begin + window_us) - max(start, begin)) for start, end in stretches) for begin in starts),
         default=0,
     )
 

@@ -1,12 +1,15 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poseloop.drivers.arduino import tables
 from poseloop.drivers.arduino.framing import MAX_STUFFED, Decoder, WireFrame, crc16, encode, stuff, unstuff
-from poseloop.drivers.arduino.tables import LAYOUTS, MAX_BODY
+from poseloop.drivers.arduino.tables import LAYOUTS, MAX_BODY, REASONS, Reason, ToBoard, ToHost
 
 PAYLOADS = st.binary(max_size=MAX_BODY - 5)
 FRAMES = st.tuples(st.integers(0, 255), st.integers(0, 0xFFFF), PAYLOADS)
@@ -96,3 +99,29 @@ def test_simulated_firmware_needs_the_standard_library_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+README = Path(tables.__file__).with_name("README.md").read_text(encoding="utf-8")
+KINDS = {kind.name: kind for kind in (*ToBoard, *ToHost)}
+
+
+@pytest.mark.parametrize(
+    ("name", "seq", "values", "wire"), re.findall(r"^\| ([A-Z]+) (\d+):([\d ]*)\| `([0-9a-f ]+)` \|$", README, re.M)
+)
+def test_examples_in_the_readme(name, seq, values, wire) -> None:
+    payload = LAYOUTS[KINDS[name]].pack(*map(int, values.split()))
+    assert encode(KINDS[name], int(seq), payload).hex(" ") == wire
+
+
+def test_tables_in_the_readme() -> None:
+    """The numbers of kinds and reasons, and the length of each payload, are those of tables.py."""
+    sizes = {"u8": 1, "u16": 2, "u32": 4}
+    kinds = re.findall(r"^\| (0x[0-9a-f]{2}) \| ([A-Z]+) \| ([^|]*)\|", README, re.M)
+    assert {name: int(number, 16) for number, name, _ in kinds} == KINDS
+    for _, name, payload in kinds:
+        if KINDS[name] in LAYOUTS:
+            fields = re.findall(r"\b(u8|u16|u32)(?: ×(\d))?", payload)
+            assert sum(sizes[size] * int(times or 1) for size, times in fields) == LAYOUTS[KINDS[name]].size, name
+    reasons = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", README, re.M)
+    assert {name: int(number) for number, name in reasons} == {reason.name: reason for reason in Reason}
+    assert set(REASONS) == set(Reason)

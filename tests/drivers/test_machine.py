@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -48,9 +49,7 @@ class Desk:
         self._take(self.board.power_up(0))
 
     def _take(self, step) -> list[Heard]:
-        news = [
-            Heard(kind, seq, LAYOUTS[kind].unpack(payload)) for kind, seq, payload in self._decoder.feed(step.sent)
-        ]
+        news = [Heard(kind, seq, LAYOUTS[kind].unpack(payload)) for kind, seq, payload in self._decoder.feed(step.sent)]
         self.heard += news
         self.edges += step.edges
         return news
@@ -136,7 +135,12 @@ def test_power_up_says_who_it_is_and_touches_no_pin() -> None:
 def test_before_hello_only_harmless_frames_are_obeyed(kind) -> None:
     desk = Desk()
     answer = only(desk.say(kind, *[1] * len(LAYOUTS[kind].unpack(bytes(LAYOUTS[kind].size)))))
-    expected = {ToBoard.HELLO: ToHost.BOOT, ToBoard.PING: ToHost.PONG, ToBoard.OFF: ToHost.ACK, ToBoard.DISARM: ToHost.ACK}
+    expected = {
+        ToBoard.HELLO: ToHost.BOOT,
+        ToBoard.PING: ToHost.PONG,
+        ToBoard.OFF: ToHost.ACK,
+        ToBoard.DISARM: ToHost.ACK,
+    }
     assert answer.kind == expected.get(kind, ToHost.REFUSED)
     if answer.kind == ToHost.REFUSED:
         assert answer.values[:2] == (Reason.NO_HELLO, kind)
@@ -594,7 +598,7 @@ def test_a_bouncing_input_reports_once_a_millisecond_and_ends_right(desk) -> Non
     assert values[0] == (2, 1, 10 * MS)
     assert values[-1][:2] == (2, 1)
     assert len(values) <= 4
-    assert all(later[1] != earlier[1] for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later[1] != earlier[1] for earlier, later in pairwise(values))
 
 
 def test_random_damage_never_moves_a_pin(armed) -> None:

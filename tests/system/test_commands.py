@@ -1,10 +1,15 @@
 """The commands as a user types them: what works, and one clear error for each thing that cannot."""
 
 import json
+import socket
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from rigs import SIMULATED, edges, poseloop, processes_in, write_rig
+
+from poseloop.drivers.sim.firmware_process import FirmwareProcess
 
 REPORT_KEYS = {"frames", "cameras", "triggers", "latency_ms", "provider", "versions", "machine"}
 
@@ -52,9 +57,9 @@ def test_each_pulse_is_an_edge_of_the_pin(tmp_path: Path) -> None:
     done = poseloop("run", write_rig(tmp_path), "--seconds", 8, "--report", "r.json", "--headless", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     triggers = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["triggers"]
-    risen = [edge for edge in edges(tmp_path) if edge["level"]]
+    risen = [edge for edge in edges(tmp_path) if edge["active"]]
     assert len(risen) == triggers["sent"] == triggers["acknowledged"] > 0
-    assert not edges(tmp_path)[-1]["level"]
+    assert not edges(tmp_path)[-1]["active"]
 
 
 def swap(old: str, new: str) -> str:
@@ -90,7 +95,7 @@ BAD_RIGS = {
         ["box", "/dev/absent"],
     ),
     "board of another protocol version": (
-        swap('trace = "edges.jsonl"', "protocol_version = 99"),
+        swap('use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"', 'use = "arduino"\nport = "socket://127.0.0.1:{board}"'),
         ["box", "99", "firmware"],
     ),
     "address in use": (swap('health = "tcp://127.0.0.1:*"', 'health = "tcp://127.0.0.1:{taken}"'), ["publish.health"]),
@@ -99,11 +104,6 @@ BAD_RIGS = {
 
 @pytest.mark.parametrize("name", BAD_RIGS)
 def test_bad_input_is_one_clear_error_and_nothing_runs(name: str, tmp_path: Path) -> None:
-    import socket
-
-    import onnx
-    from onnx import TensorProto, helper
-
     text, expected = BAD_RIGS[name]
     (tmp_path / "broken.mp4").write_text("this is no video", encoding="utf-8")
     (tmp_path / "broken.onnx").write_text("this is no model", encoding="utf-8")
@@ -111,9 +111,13 @@ def test_bad_input_is_one_clear_error_and_nothing_runs(name: str, tmp_path: Path
     value = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("image", "out")]
     graph = helper.make_graph([helper.make_node("Identity", ["image"], ["out"])], "bare", value[:1], value[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "bare.onnx")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        rig = write_rig(tmp_path, text=text.replace("{taken}", str(taken.getsockname()[1])))
+    board = FirmwareProcess("box", "--protocol-version", "99", "--stay")
+    with socket.create_server(("127.0.0.1", 0)) as taken, board:
+        text = text.replace("{taken}", str(taken.getsockname()[1])).replace("{board}", board.start())
+        rig = write_rig(tmp_path, text=text)
         done = poseloop("run", rig, "--seconds", 5, "--headless", cwd=tmp_path)
+        debug = poseloop("run", rig, "--seconds", 5, "--headless", "--debug", cwd=tmp_path)
+    assert "Traceback" in debug.stderr
     assert done.returncode == 1
     assert done.stderr.count("poseloop: error:") == 1
     assert "Traceback" not in done.stderr
@@ -121,8 +125,6 @@ def test_bad_input_is_one_clear_error_and_nothing_runs(name: str, tmp_path: Path
         assert part in done.stderr
     assert edges(tmp_path) == []
     assert processes_in(tmp_path) == {}
-    debug = poseloop("run", rig, "--seconds", 5, "--headless", "--debug", cwd=tmp_path)
-    assert "Traceback" in debug.stderr
 
 
 def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ LEASE_MS = 100
 
 def is_on(folder: Path) -> bool:
     found = edges(folder)
-    return bool(found) and bool(found[-1]["level"])
+    return bool(found) and bool(found[-1]["active"])
 
 
 @pytest.mark.parametrize("victim", ["host", "engine", "supervisor"])
