@@ -20,6 +20,10 @@ Pace = Literal["recorded", "none"]
 """``recorded``: each frame at its own time after the start. ``none``: the next frame whenever it is asked for."""
 
 
+_REST_NS = 1_000_000
+"""Until a delivered frame's reader has surely taken over."""
+
+
 class Delivery:
     """Counts frames, waits for their times, and can be stopped from any thread.
 
@@ -34,6 +38,7 @@ class Delivery:
         self._stopped = threading.Event()
         self._stopped.set()
         self._pacer = Pacer(0, stop=self._stopped)
+        self._rests_until_ns = 0
 
     @property
     def stopped(self) -> bool:
@@ -43,12 +48,22 @@ class Delivery:
     def start(self) -> None:
         """Count from 0; frame times are measured from now."""
         self.index = 0
+        self._rests_until_ns = 0
         self._stopped.clear()
         self._pacer = Pacer(now_ns(), stop=self._stopped)
 
     def stop(self) -> None:
         """End a waiting ``deliver`` and refuse further ones until ``start``."""
         self._stopped.set()
+
+    def rest(self) -> None:
+        """Leave the processor to the frame just delivered, for a moment; call it before the next one is made.
+
+        The thread of a real camera sleeps then. This one has a picture to decode or draw, and Python lets one thread
+        run at a time, so that the loop would get hold of its frame only after that.
+        """
+        if self._pace == "recorded":
+            self._pacer.wait_until(self._rests_until_ns)
 
     def deliver(self, offset_ns: int, fill: Callable[[], None], timeout_s: float) -> Stamp | None:
         """Fill the caller's buffer and return at the frame's time.
@@ -76,4 +91,5 @@ class Delivery:
         exposed_ns = self._pacer.start_ns + offset_ns if paced else arrived_ns
         stamp = Stamp(index=self.index, exposed_ns=exposed_ns, arrived_ns=arrived_ns)
         self.index += 1
+        self._rests_until_ns = offset_ns + _REST_NS
         return stamp

@@ -103,6 +103,7 @@ class SimulatedCamera:
             painter = self._painter
             if painter is None or self.finished:
                 return None
+            self._delivery.rest()
             index = self._delivery.index
             body = self._animal.body(index / self._settings.fps) if self._settings.animal else None
             return self._delivery.deliver(

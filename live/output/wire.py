@@ -7,7 +7,7 @@ their sizes: reading them takes one call in any language, and packing a pose tak
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -194,7 +194,7 @@ def unpack_pose(body: bytes, received_ns: int = 0) -> Pose:
             predicted_for_ns=message["predicted_for_ns"],
             missing=message["missing"],
             skew_ns=message["skew_ns"],
-            trace=Trace(*message["times"][:_TIMES], received_ns),
+            trace=replace(Trace(*message["times"][:_TIMES]), received_ns=received_ns),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"expected a pose message as docs/wire.md describes it, but: {error!r}") from error

@@ -95,7 +95,10 @@ BAD_RIGS = {
         ["box", "/dev/absent"],
     ),
     "board of another protocol version": (
-        swap('use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"', 'use = "arduino"\nport = "socket://127.0.0.1:{board}"'),
+        swap(
+            'use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"',
+            'use = "arduino"\nport = "socket://127.0.0.1:{board}"',
+        ),
         ["box", "99", "firmware"],
     ),
     "address in use": (swap('health = "tcp://127.0.0.1:*"', 'health = "tcp://127.0.0.1:{taken}"'), ["publish.health"]),
