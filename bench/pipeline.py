@@ -25,7 +25,8 @@ from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
 from poseloop.live.output import report as reports
 from poseloop.live.output.publish import Subscriber
-from poseloop.live.types import Pose
+from poseloop.live.types import Colour, Pose
+from poseloop.live.vision import Network
 from poseloop.live.vision.network import find_model
 
 __all__ = ["main", "measure"]
@@ -33,11 +34,11 @@ __all__ = ["main", "measure"]
 _RIG = """
 name = "bench"
 [cameras.top]
-use = "sim"
+use = "prepared.py:PreparedCamera"
 width = {width}
 height = {height}
 fps = {fps}
-noise = 2.0
+colour = "{colour}"
 [model]
 file = "{model}"
 threads = {threads}
@@ -99,7 +100,9 @@ def _subscribe(endpoint: str) -> None:
 
 def measure(model: str, width: int, height: int, threads: int, frames: int, fps: float) -> dict[str, Any]:
     """Run the engine for so many frames and return all times in ms: medians, tails, and what the engine adds."""
-    rig = parse_rig(_RIG.format(model=model, width=width, height=height, fps=fps, threads=threads), Path("bench.toml"))
+    colour = "grey" if Network.describe(model).colour is Colour.GREY else "rgb"
+    text = _RIG.format(model=model, width=width, height=height, fps=fps, threads=threads, colour=colour)
+    rig = parse_rig(text, Path(__file__))
     engine = Engine(rig)
     engine.open()
     listener = get_context("spawn").Process(target=_subscribe, args=(engine.publisher.endpoints["poses"],))
@@ -153,12 +156,12 @@ def _progress(done: int, of: int) -> None:
 def main() -> int:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="simulated_animal")
+    parser.add_argument("--model", default="blob")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--frames", type=int, default=600)
-    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--fps", type=float, default=60.0)
     parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result = measure(

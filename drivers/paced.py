@@ -20,10 +20,6 @@ Pace = Literal["recorded", "none"]
 """``recorded``: each frame at its own time after the start. ``none``: the next frame whenever it is asked for."""
 
 
-_REST_NS = 1_000_000
-"""Until a delivered frame's reader has surely taken over."""
-
-
 class Delivery:
     """Counts frames, waits for their times, and can be stopped from any thread.
 
@@ -32,13 +28,20 @@ class Delivery:
 
     def __init__(self, pace: Pace) -> None:
         self.lock = threading.Lock()
-        self.index = 0
+        self.index: int
         """Number of the next frame."""
         self._pace = pace
         self._stopped = threading.Event()
         self._stopped.set()
         self._pacer = Pacer(0, stop=self._stopped)
-        self._rests_until_ns = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.index = 0
+        self._offset_ns = 0
+        self._interval_ns = 0
+        self._began_ns = 0
+        self._making_ns = 0
 
     @property
     def stopped(self) -> bool:
@@ -47,8 +50,7 @@ class Delivery:
 
     def start(self) -> None:
         """Count from 0; frame times are measured from now."""
-        self.index = 0
-        self._rests_until_ns = 0
+        self._forget()
         self._stopped.clear()
         self._pacer = Pacer(now_ns(), stop=self._stopped)
 
@@ -56,14 +58,17 @@ class Delivery:
         """End a waiting ``deliver`` and refuse further ones until ``start``."""
         self._stopped.set()
 
-    def rest(self) -> None:
-        """Leave the processor to the frame just delivered, for a moment; call it before the next one is made.
+    def rest(self, timeout_s: float) -> None:
+        """Leave the processor to the frame just delivered; call it before the next one is decoded or drawn.
 
-        The thread of a real camera sleeps then. This one has a picture to decode or draw, and Python lets one thread
-        run at a time, so that the loop would get hold of its frame only after that.
+        The thread of a real camera sleeps meanwhile. This one rests for half of the time to the next frame, or less if
+        making that takes long: work done right after a delivery would slow down the loop, and make its latency that
+        of no rig.
         """
-        if self._pace == "recorded":
-            self._pacer.wait_until(self._rests_until_ns)
+        pause_ns = min(self._interval_ns // 2, self._interval_ns - 2 * self._making_ns)
+        if self._pace == "recorded" and pause_ns > 0:
+            self._pacer.wait_until(self._offset_ns + pause_ns, timeout_s)
+        self._began_ns = now_ns()
 
     def deliver(self, offset_ns: int, fill: Callable[[], None], timeout_s: float) -> Stamp | None:
         """Fill the caller's buffer and return at the frame's time.
@@ -85,11 +90,12 @@ class Delivery:
             self._pacer.wait_until(offset_ns, timeout_s)
             return None
         fill()
+        self._making_ns = now_ns() - self._began_ns
         if paced and not self._pacer.wait_until(offset_ns):
             return None
         arrived_ns = now_ns()
         exposed_ns = self._pacer.start_ns + offset_ns if paced else arrived_ns
         stamp = Stamp(index=self.index, exposed_ns=exposed_ns, arrived_ns=arrived_ns)
         self.index += 1
-        self._rests_until_ns = offset_ns + _REST_NS
+        self._interval_ns, self._offset_ns = offset_ns - self._offset_ns, offset_ns
         return stamp

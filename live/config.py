@@ -64,7 +64,6 @@ RigPath = Annotated[Path, AfterValidator(_resolve)]
 """A path in a rig file: relative to the file's folder; ``${NAME}`` and ``~`` are expanded."""
 
 
-
 def _resolve_model(name: str, info: ValidationInfo) -> str:
     return str(_resolve(Path(name), info)) if name.endswith(".onnx") else name
 

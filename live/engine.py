@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from poseloop.live.capture.ring import Ring
@@ -101,14 +102,15 @@ class Engine:
             skeleton=self.network.info.skeleton,
             gate=self.network.info.gate,
         )
+        # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
+        self._no_residual = np.full((1, len(self.network.keypoints)), math.nan, np.float32)
+        self._no_residual.flags.writeable = False
         self.publisher = Publisher(self.rig.publish, self.header)
         self.publisher.open()
         opened.callback(self.publisher.close)
         sync = self.rig.sync
         slots = [_slots(f.fps, sync.wait_ms) for f in formats]
-        self._rings = {
-            camera.name: Ring(f.shape, n) for camera, f, n in zip(self.cameras, formats, slots, strict=True)
-        }
+        self._rings = {camera.name: Ring(f.shape, n) for camera, f, n in zip(self.cameras, formats, slots, strict=True)}
         self.sync = Synchroniser(
             list(self.rig.cameras),
             lambda frame: self._rings[frame.camera].release(frame.slot),
@@ -142,6 +144,8 @@ class Engine:
             RigError: cameras that could not be started.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        # OpenCV would spread a colour conversion over all cores, the network's among them.
+        cv2.setNumThreads(1)
         faults: list[PoseloopError] = []
         for camera in self.cameras:
             try:
@@ -277,16 +281,16 @@ class Engine:
 
     def _pose(self, frames: FrameSet, keypoints: Keypoints, times: tuple[int, int, int]) -> Pose:
         # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
-        score = np.fmax.reduce(keypoints.score, axis=0)
-        seen = ~np.isnan(keypoints.xy[..., 0])
+        score = keypoints.score[0] if len(self.cameras) == 1 else np.fmax.reduce(keypoints.score, axis=0)
+        seen = np.isfinite(keypoints.xy[..., 0])
         return Pose(
             sequence=self.published,
             index=frames.index,
             keypoints=keypoints,
             xyz=None,
             score=score,
-            residual_px=np.full(score.shape, math.nan, np.float32),
-            views=seen.sum(axis=0, dtype=np.uint8),
+            residual_px=self._no_residual,
+            views=seen[0].view(np.uint8) if len(self.cameras) == 1 else seen.sum(axis=0, dtype=np.uint8),
             predicted=keypoints.xy,
             predicted_for_ns=0,
             missing=sum(frame is None for frame in frames.frames),

@@ -57,7 +57,7 @@ class UnknownPlugin(ConfigError):
         known = ", ".join(sorted(installed)) or "none"
         super().__init__(
             f"no {kind} is called {name!r}; installed: {known}. "
-            f"A class of your own is named by its file: use = \"my_file.py:MyClass\""
+            f'A class of your own is named by its file: use = "my_file.py:MyClass"'
         )
 
 

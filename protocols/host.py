@@ -256,9 +256,7 @@ class Host:
         if pending is None:
             return
         pending.outcome = outcome.kind
-        pending.trace = replace(
-            pending.trace, written_ns=outcome.written_ns, acknowledged_ns=outcome.acknowledged_ns
-        )
+        pending.trace = replace(pending.trace, written_ns=outcome.written_ns, acknowledged_ns=outcome.acknowledged_ns)
         if outcome.kind is not OutcomeKind.ACKNOWLEDGED:
             self._finish(key, outcome.reason)
         else:

@@ -23,6 +23,10 @@ def test_ruff_finds_nothing() -> None:
     check("ruff", "check", "--quiet", "--output-format=concise", ".")
 
 
+def test_code_is_formatted() -> None:
+    check("ruff", "format", "--check", "--quiet", ".")
+
+
 def test_mypy_finds_nothing() -> None:
     link_folders(ROOT)
     check("mypy", "--no-error-summary", "--hide-error-context")

@@ -143,7 +143,7 @@ class ReplayCamera:
                 return None
             try:
                 if self._next_ns is None:
-                    self._delivery.rest()
+                    self._delivery.rest(timeout_s)
                     self._next_ns = self._advance(recording)
                 if self._next_ns is None:
                     self._finished = True

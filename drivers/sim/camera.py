@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from poseloop.drivers.paced import Delivery, Pace
 from poseloop.drivers.sim.painter import Painter
 from poseloop.drivers.sim.view import TopView
-from poseloop.drivers.sim.world import KEYPOINTS, Animal, Arena
+from poseloop.drivers.sim.world import KEYPOINTS, Animal, Arena, Body
 from poseloop.live import config
 from poseloop.live.errors import ConnectError
 from poseloop.live.types import CameraFormat, Colour, Image, Stamp
@@ -32,6 +33,8 @@ class SimulatedCamera:
         width: int = Field(320, ge=32, le=4096)
         height: int = Field(240, ge=32, le=4096)
         fps: float = Field(60.0, gt=0, le=10_000)
+        colour: Literal["rgb", "grey"] = "rgb"
+        """``grey``: as a mono camera sees it; the dyed patches can then not be told apart."""
         seed: int = Field(0, ge=0)
         """Another seed is another walk."""
         noise: float = Field(2.5, ge=0, le=50)
@@ -71,7 +74,9 @@ class SimulatedCamera:
         """
         if self._painter is None:
             raise ConnectError(self._name, "expected open() before its format is asked for")
-        return CameraFormat(self._settings.width, self._settings.height, Colour.RGB, self._settings.fps)
+        return CameraFormat(
+            self._settings.width, self._settings.height, Colour(self._settings.colour), self._settings.fps
+        )
 
     @property
     def finished(self) -> bool:
@@ -85,6 +90,7 @@ class SimulatedCamera:
                 s = self._settings
                 arena = Arena(s.arena_width_mm, s.arena_height_mm)
                 self._painter = Painter(s.width, s.height, arena, self._view, s.noise, s.seed)
+                self._canvas = np.empty((s.height, s.width, 3), np.uint8)
 
     def start(self, trigger: str) -> None:
         """Begin at frame 0; frame times count from now.
@@ -103,12 +109,19 @@ class SimulatedCamera:
             painter = self._painter
             if painter is None or self.finished:
                 return None
-            self._delivery.rest()
+            self._delivery.rest(timeout_s)
             index = self._delivery.index
             body = self._animal.body(index / self._settings.fps) if self._settings.animal else None
             return self._delivery.deliver(
-                round(index * 1e9 / self._settings.fps), lambda: painter.paint(into, body, index), timeout_s
+                round(index * 1e9 / self._settings.fps), lambda: self._paint(painter, into, body, index), timeout_s
             )
+
+    def _paint(self, painter: Painter, into: Image, body: Body | None, index: int) -> None:
+        if self._settings.colour == "rgb":
+            painter.paint(into, body, index)
+        else:
+            painter.paint(self._canvas, body, index)
+            cv2.cvtColor(self._canvas, cv2.COLOR_RGB2GRAY, dst=into)
 
     def stop(self) -> None:
         """Unblock ``grab``; from any thread, and twice."""

@@ -70,7 +70,10 @@ class Synchroniser:
         self._every = every
         self._wait_ns = wait_ns
         self._clock = clock
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # A bare lock as a flag: its waiter sleeps in C. A Condition runs some Python on either side of every wait.
+        self._wake = threading.Lock()
+        self._wake.acquire()
         self._pending: dict[int, _Pending] = {}
         self._ready: deque[FrameSet] = deque()
         self._latest = [-1] * len(cameras)
@@ -82,7 +85,7 @@ class Synchroniser:
 
     def put(self, camera: int, frame: Frame) -> None:
         """Take over one frame of camera number ``camera``; called by that camera's thread."""
-        with self._changed:
+        with self._lock:
             counts = self.cameras[frame.camera]
             counts.captured += 1
             if frame.index <= self._latest[camera]:
@@ -94,25 +97,27 @@ class Synchroniser:
             if frame.index <= self._closed_index:
                 counts.dropped["late"] += 1
                 self._release(frame)
+            elif len(self._latest) == 1:
+                self._close(frame.index, (frame,))
             else:
                 pending = self._pending.get(frame.index)
                 if pending is None:
                     pending = _Pending(self._clock(), [None] * len(self._latest))
                     self._pending[frame.index] = pending
                 pending.frames[camera] = frame
-            self._close_what_can_be()
+                self._close_what_can_be()
 
     def finish(self, camera: int) -> None:
         """Camera number ``camera`` will deliver no more; sets do not wait for it."""
-        with self._changed:
+        with self._lock:
             self._latest[camera] = _NO_MORE
             self._close_what_can_be()
-            self._changed.notify_all()
+            self._notify()
 
     @property
     def finished(self) -> bool:
         """True when all cameras have finished and no set is left to take."""
-        with self._changed:
+        with self._lock:
             return self._nothing_to_come and not self._ready
 
     @property
@@ -125,21 +130,20 @@ class Synchroniser:
         The taker must `count` and `release` it, or `drop` it.
         """
         ends = self._clock() + int(timeout_s * 1e9)
-        with self._changed:
-            while not self._ready:
-                now = self._clock()
+        while True:
+            with self._lock:
                 self._close_what_can_be()
                 if self._ready:
-                    break
+                    return self._ready.popleft()
+                now = self._clock()
                 if now >= ends or self._nothing_to_come:
                     return None
                 wake = min([ends, *(p.first_ns + self._wait_ns for p in self._pending.values() if not self._every)])
-                self._changed.wait(max(wake - now, 1) / 1e9)
-            return self._ready.popleft()
+            self._wake.acquire(timeout=max(wake - now, 1) / 1e9)
 
     def count(self, frames: FrameSet) -> None:
         """Count the set as processed."""
-        with self._changed:
+        with self._lock:
             self.sets.processed += 1
             for frame in frames.frames:
                 if frame is not None:
@@ -153,14 +157,14 @@ class Synchroniser:
 
     def drop(self, frames: FrameSet, reason: str) -> None:
         """The set will not be processed: count why, and give its slots back."""
-        with self._changed:
+        with self._lock:
             self._drop(frames, reason)
 
     def drain(self, reason: str) -> None:
         """Drop everything that waits; afterwards captured = processed + dropped, for sets and for every camera."""
-        with self._changed:
+        with self._lock:
             for index in sorted(self._pending):
-                self._close(index)
+                self._close_pending(index)
             while self._ready:
                 self._drop(self._ready.popleft(), reason)
 
@@ -181,16 +185,18 @@ class Synchroniser:
             overdue = max((i for i, p in self._pending.items() if p.first_ns <= before), default=-1)
         # Everything older than a set that is closed is closed with it: sets leave in order.
         for index in sorted(i for i in self._pending if i <= max(reached, overdue)):
-            self._close(index)
+            self._close_pending(index)
 
-    def _close(self, index: int) -> None:
-        frames = self._pending.pop(index).frames
+    def _close_pending(self, index: int) -> None:
+        self._close(index, tuple(self._pending.pop(index).frames))
+
+    def _close(self, index: int, frames: tuple[Frame | None, ...]) -> None:
         self._closed_index = index
         times = [frame.exposed_ns for frame in frames if frame is not None]
         closed = FrameSet(
             index=index,
             exposed_ns=sum(times) // len(times),
-            frames=tuple(frames),
+            frames=frames,
             skew_ns=max(times) - min(times),
             complete_ns=self._clock(),
         )
@@ -199,4 +205,9 @@ class Synchroniser:
             while self._ready:
                 self._drop(self._ready.popleft(), "superseded")
         self._ready.append(closed)
-        self._changed.notify()
+        self._notify()
+
+    def _notify(self) -> None:
+        # Under self._lock, so nobody else lets go of it in between.
+        if self._wake.locked():
+            self._wake.release()

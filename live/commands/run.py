@@ -72,7 +72,7 @@ def run_rig(
         supervisor = Supervisor(text, file, hear)
         status.say(f"starting {supervisor.rig.name} …")
         report = supervisor.run(arguments.seconds, stop)
-    print(reports.as_text(report) if report["seconds"] else "stopped before the first pose")
+    print(reports.as_text(report) if report["frames"]["captured"] else "stopped before the first frame")
     for name, reason in failures(report).items():
         print(f"poseloop: protocol {name} was disabled: {reason}", file=sys.stderr)
     if arguments.report is not None:

@@ -22,6 +22,7 @@ __all__ = ["Publisher", "Subscriber"]
 
 _POSES_QUEUED = 64
 _OTHERS_QUEUED = 4
+_MORE = zmq.DONTWAIT | zmq.SNDMORE
 
 
 class Publisher:
@@ -73,7 +74,9 @@ class Publisher:
 
     def send_pose(self, pose: Pose) -> None:
         """Send one pose."""
-        self._poses.send_multipart((wire.POSE, self._pose_wire.pose(pose)), zmq.DONTWAIT)
+        # Two sends: after an idle moment send_multipart takes 50 us more.
+        self._poses.send(wire.POSE, _MORE)
+        self._poses.send(self._pose_wire.pose(pose), zmq.DONTWAIT)
 
     def send_end(self, published: int) -> None:
         """Tell subscribers that no pose will follow, and how many were sent."""

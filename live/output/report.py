@@ -194,7 +194,6 @@ def as_text(report: Mapping[str, Any]) -> str:
 def _counts(counts: Mapping[str, Any]) -> str:
     dropped = counts["dropped"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-    return (
-        f"{counts['captured']} captured = {counts['processed']} processed + {sum(dropped.values())} dropped"
-        + (f" ({reasons})" if reasons else "")
+    return f"{counts['captured']} captured = {counts['processed']} processed + {sum(dropped.values())} dropped" + (
+        f" ({reasons})" if reasons else ""
     )

@@ -32,7 +32,6 @@ _TIMES = 8
 """Times of a `Trace` that the engine knows, from ``exposed_ns`` to ``published_ns``, in that order."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """What does not change from pose to pose."""

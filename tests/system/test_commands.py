@@ -113,7 +113,8 @@ def test_bad_input_is_one_clear_error_and_nothing_runs(name: str, tmp_path: Path
     shape = ["b", "h", "w", 1]
     value = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("image", "out")]
     graph = helper.make_graph([helper.make_node("Identity", ["image"], ["out"])], "bare", value[:1], value[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "bare.onnx")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "bare.onnx")
     board = FirmwareProcess("box", "--protocol-version", "99", "--stay")
     with socket.create_server(("127.0.0.1", 0)) as taken, board:
         text = text.replace("{taken}", str(taken.getsockname()[1])).replace("{board}", board.start())
