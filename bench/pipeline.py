@@ -169,7 +169,7 @@ def main() -> int:
     )
     print(f"\n{result['model']}, {result['width']}x{result['height']}, {result['threads']} thread(s), ", end="")
     print(f"{result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
-    for title, key in (("frame in slot → pose on socket", "frame_to_socket_ms"), ("bare session.run", "bare_run_ms")):
+    for title, key in (("frame in slot to pose on socket", "frame_to_socket_ms"), ("bare session.run", "bare_run_ms")):
         print(f"  {title:<40}" + "".join(f"{result[key][p]:>10.3f}" for p in ("p50", "p99", "p999")))
     added = result["added_ms"]
     print(f"  {'added by the engine':<40}{added['median']:>10.3f}{added['p99']:>10.3f}")

@@ -65,6 +65,7 @@ class Engine:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._previewer: Previewer | None = None
+        self._preview_thread: threading.Thread | None = None
         self._opened = ExitStack()
         self.cameras: list[Camera] = [table.build(name) for name, table in rig.cameras.items()]
 
@@ -154,14 +155,15 @@ class Engine:
                 faults.append(error)
         if faults:
             raise RigError("cameras that could not be started", faults)
-        if self._previewer is not None:
-            self._previewer.start()
         self._threads = [threading.Thread(target=self._guard, args=(self._infer,), name="inference")]
         for number, camera in enumerate(self.cameras):
             capture = threading.Thread(
                 target=self._guard, args=(self._capture, number, camera), name=f"camera-{camera.name}"
             )
             self._threads.append(capture)
+        if self._previewer is not None:
+            self._preview_thread = threading.Thread(target=self._guard, args=(self._previewer.run,), name="previews")
+            self._preview_thread.start()
         for thread in self._threads:
             thread.start()
 
@@ -172,8 +174,9 @@ class Engine:
             camera.stop()
         for thread in self._threads:
             thread.join()
-        if self._previewer is not None:
+        if self._previewer is not None and self._preview_thread is not None:
             self._previewer.stop()
+            self._preview_thread.join()
         self.sync.drain("shutdown")
 
     def close(self) -> None:
@@ -255,11 +258,11 @@ class Engine:
                 continue
             try:
                 keypoints, times = self._keypoints(frames)
+                pose = self._pose(frames, keypoints, times)
+                self.publisher.send_pose(pose)
             except Exception:
                 self.sync.drop(frames, "failed")
                 raise
-            pose = self._pose(frames, keypoints, times)
-            self.publisher.send_pose(pose)
             self.published += 1
             # From here on nobody waits for this pose.
             self.latencies.add(pose.trace)

@@ -32,7 +32,7 @@ class Previewer:
         send: Callable[[Preview], None],
         release: Callable[[FrameSet], None],
     ) -> None:
-        """Keep what to call; ``start`` starts the thread.
+        """Keep what to call.
 
         Args:
             settings: rate and size.
@@ -49,11 +49,6 @@ class Previewer:
         self._work: queue.SimpleQueue[FrameSet | None] = queue.SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
-        self._thread = threading.Thread(target=self._run, name="previews")
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
 
     def offer(self, frames: FrameSet) -> bool:
         """Take over the set if a preview is due and the thread is idle; False = it stays the caller's."""
@@ -67,12 +62,11 @@ class Previewer:
         return True
 
     def stop(self) -> None:
-        """Finish what was taken and end the thread; idempotent."""
-        if self._thread.is_alive():
-            self._work.put(None)
-            self._thread.join()
+        """Let `run` finish what was taken and return."""
+        self._work.put(None)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Make previews until `stop`; the engine gives it a thread."""
         while (frames := self._work.get()) is not None:
             try:
                 for frame in frames.frames:

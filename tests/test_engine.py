@@ -1,0 +1,189 @@
+"""The engine in this process: several cameras, gaps, faults, previews; every frame accounted for."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+from rigs import wait_for
+
+from poseloop.live.config import parse_rig
+from poseloop.live.engine import Engine
+from poseloop.live.errors import DeviceLost, RigError
+from poseloop.live.output import Subscriber, wire
+from poseloop.live.types import Pose
+
+HEAD = """
+[model]
+file = "simulated_animal"
+[publish]
+poses = "tcp://127.0.0.1:*"
+health = "tcp://127.0.0.1:*"
+previews = "tcp://127.0.0.1:*"
+preview_fps = {previews}
+preview_width = 160
+[sync]
+frames = "{frames}"
+wait_ms = 50
+"""
+CAMERA = """
+[cameras.{name}]
+use = "{use}"
+width = {width}
+height = {height}
+fps = 100
+frames = 30
+pace = "{pace}"
+"""
+
+
+def make(*cameras: tuple[str, str, int, int], frames: str = "every", pace: str = "none", previews: int = 0) -> Engine:
+    text = HEAD.format(frames=frames, previews=previews)
+    for name, use, width, height in cameras:
+        text += CAMERA.format(name=name, use=use, width=width, height=height, pace=pace)
+    return Engine(parse_rig(text, Path(__file__)))
+
+
+@contextmanager
+def opened(engine: Engine) -> Iterator[Subscriber]:
+    """The engine, opened, with a subscriber that hears it."""
+    engine.open()
+    try:
+        with Subscriber(engine.publisher.endpoints["poses"], queued=1000) as poses:
+            while not poses.poll(0.01):
+                engine.publisher.send_header()
+            yield poses
+    finally:
+        engine.close()
+
+
+def run(engine: Engine, poses: Subscriber) -> list[Pose]:
+    """Run to the end of its cameras and return all poses."""
+    engine.start()
+    wait_for(lambda: engine.finished)
+    engine.stop()
+    engine.publisher.send_end(engine.published)
+    return list(poses)
+
+
+def check_accounts(engine: Engine) -> None:
+    for counts in (engine.sync.sets, *engine.sync.cameras.values()):
+        assert counts.captured == counts.processed + sum(counts.dropped.values())
+    for name, ring in engine._rings.items():
+        assert ring.free == len(ring), f"camera {name}: slots did not come back"
+
+
+def test_two_cameras_of_different_sizes_make_one_pose() -> None:
+    engine = make(("a", "sim", 320, 240), ("b", "sim", 480, 360))
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+        truth = [camera.truth(7) for camera in engine.cameras]
+    assert [pose.index for pose in poses] == [pose.sequence for pose in poses] == list(range(30))
+    assert poses[0].keypoints.xy.shape == (2, 1, 4, 2)
+    assert (poses[7].views == 2).all()
+    for camera in range(2):
+        np.testing.assert_allclose(poses[7].keypoints.xy[camera, 0], truth[camera], atol=1.0)
+    np.testing.assert_array_equal(poses[7].score, poses[7].keypoints.score.max(axis=0))
+    assert np.isnan(poses[7].residual_px).all()
+    check_accounts(engine)
+    assert engine.report()["frames"] == {"captured": 30, "processed": 30, "dropped": {}}
+
+
+def test_a_camera_that_loses_frames_leaves_gaps_and_holds_nobody_up() -> None:
+    engine = make(("a", "sim", 320, 240), ("b", "cameras.py:Gappy", 320, 240))
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+    assert [pose.missing for pose in poses] == [0, 0, 1] * 10
+    gap = poses[5]
+    assert np.isnan(gap.keypoints.xy[1]).all()
+    assert np.isnan(gap.keypoints.score[1]).all()
+    assert (gap.score > 0.5).all()
+    assert (gap.views == 1).all()
+    assert engine.sync.lost == {"a": 0, "b": 9}
+    check_accounts(engine)
+
+
+def test_times_of_a_pose_are_in_order() -> None:
+    engine = make(("a", "sim", 320, 240), frames="newest", pace="recorded")
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+    assert poses
+    for pose in poses:
+        t = pose.trace
+        assert t.exposed_ns <= t.arrived_ns <= t.complete_ns <= t.infer_start_ns
+        assert t.infer_start_ns <= t.infer_end_ns <= t.decoded_ns <= t.published_ns <= t.received_ns
+    check_accounts(engine)
+
+
+def test_a_camera_that_is_unplugged_ends_the_run_and_is_named() -> None:
+    engine = make(("a", "sim", 320, 240), ("b", "cameras.py:Unplugged", 320, 240))
+    with opened(engine):
+        engine.start()
+        assert engine.failed.wait(10)
+        engine.stop()
+        assert isinstance(engine.error, DeviceLost)
+        assert "b: the camera was unplugged" in str(engine.error)
+        for counts in (engine.sync.sets, *engine.sync.cameras.values()):
+            assert counts.captured == counts.processed + sum(counts.dropped.values())
+
+
+def test_a_network_that_fails_mid_run_is_reported_and_its_set_is_counted() -> None:
+    engine = make(("a", "sim", 320, 240))
+    with opened(engine):
+        run_network, calls = engine.network.run, []
+
+        def fail_at_the_tenth() -> None:
+            calls.append(1)
+            if len(calls) == 10:
+                raise RuntimeError("provider failed")
+            run_network()
+
+        engine.network.run = fail_at_the_tenth  # type: ignore[method-assign]
+        engine.start()
+        assert engine.failed.wait(10)
+        engine.stop()
+        assert str(engine.error) == "provider failed"
+        assert engine.sync.sets.processed == 9
+        assert engine.sync.sets.dropped["failed"] == 1
+        check_accounts(engine)
+
+
+def test_all_cameras_that_cannot_be_opened_are_named_and_the_others_closed() -> None:
+    use = "cameras.py:Absent"
+    engine = make(("a", use, 320, 240), ("good", "cameras.py:Watched", 320, 240), ("c", use, 320, 240))
+    with pytest.raises(RigError) as raised:
+        engine.open()
+    assert [error.device for error in raised.value.exceptions] == ["a", "c"]  # type: ignore[attr-defined]
+    assert "a: there is no such camera" in str(raised.value)
+    assert engine.cameras[1].closed  # type: ignore[attr-defined]
+
+
+def test_previews_are_small_and_do_not_hold_slots() -> None:
+    engine = make(("a", "sim", 320, 240), frames="newest", pace="recorded", previews=50)
+    with opened(engine), zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.connect(engine.publisher.endpoints["previews"])
+        threading.Event().wait(0.2)
+        engine.start()
+        assert socket.poll(10_000)
+        preview = wire.unpack_preview(socket.recv_multipart()[1])
+        engine.stop()
+    assert preview.camera == "a"
+    assert preview.scale == 0.5
+    assert wire.decode_jpeg(preview).shape == (120, 160, 3)
+    check_accounts(engine)
+
+
+def test_stop_before_start_and_twice_is_fine() -> None:
+    engine = make(("a", "sim", 320, 240), pace="recorded")
+    with opened(engine):
+        engine.stop()
+    engine = make(("a", "sim", 320, 240), pace="recorded")
+    with opened(engine):
+        engine.start()
+        engine.stop()
+        engine.stop()
+        check_accounts(engine)
