@@ -10,9 +10,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from poseloop.live.config import Settings
+from poseloop.live import config
 from poseloop.live.types import (
     BoardEvent,
     CameraFormat,
@@ -38,8 +38,9 @@ class Camera(Protocol):
     ``stop`` comes from another one and must end a ``grab`` that waits.
     """
 
-    Settings: ClassVar[type[Settings]]
-    """The driver's options in the rig file."""
+    @property
+    def Settings(self) -> type[config.Settings]:  # noqa: N802 - it is a class, nested in the plugin's
+        """The driver's options in the rig file."""
 
     def __init__(self, name: str, settings: Any) -> None:
         """Keep name and settings; touch no device."""
@@ -118,7 +119,9 @@ class Board(Protocol):
     All calls come from one thread.
     """
 
-    Settings: ClassVar[type[Settings]]
+    @property
+    def Settings(self) -> type[config.Settings]:  # noqa: N802 - it is a class, nested in the plugin's
+        """Its options in the rig file."""
 
     def __init__(self, name: str, settings: Any) -> None:
         """Keep name and settings; touch no device."""
@@ -215,7 +218,9 @@ class Experiment(Protocol):
     It is deterministic: state lives in ``self``; no clock, no input or output, no threads. Its time is the pose's.
     """
 
-    Settings: ClassVar[type[Settings]]
+    @property
+    def Settings(self) -> type[config.Settings]:  # noqa: N802 - it is a class, nested in the plugin's
+        """Its options in the rig file."""
 
     def __init__(self, name: str, settings: Any) -> None:
         """Keep name and settings."""

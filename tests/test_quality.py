@@ -32,6 +32,11 @@ def test_mypy_finds_nothing() -> None:
     check("mypy", "--no-error-summary", "--hide-error-context")
 
 
+def test_plugins_keep_to_their_seams() -> None:
+    link_folders(ROOT)
+    check("mypy", "--no-error-summary", "tests/seams.py")
+
+
 def test_imports_point_one_way() -> None:
     check("lint-imports", "--no-cache")
 

@@ -1,0 +1,18 @@
+"""Every plugin of ours beside its seam: mypy reads this file (`test_quality.py`), nothing runs it."""
+
+from pathlib import Path
+from typing import Any
+
+from poseloop.drivers.arduino.board import ArduinoBoard
+from poseloop.drivers.replay.camera import ReplayCamera
+from poseloop.drivers.sim.board import SimulatedBoard
+from poseloop.drivers.sim.camera import SimulatedCamera
+from poseloop.live.interfaces import Board, Camera, Experiment, Runtime
+from poseloop.live.vision.ort import OnnxRuntime
+from poseloop.protocols.region import Region
+
+settings: Any = None
+cameras: list[Camera] = [SimulatedCamera("sim", settings), ReplayCamera("replay", settings)]
+boards: list[Board] = [SimulatedBoard("sim", settings), ArduinoBoard("arduino", settings)]
+experiments: list[Experiment] = [Region("region", settings)]
+runtimes: list[Runtime] = [OnnxRuntime(Path("model.onnx"), "cpu", 1)]
