@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,11 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser(given).parse_args(given)
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
         return code
     except PoseloopError as error:
         if debug:
             traceback.print_exc()
         print(f"poseloop: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, a closed pager) wants no more; what is left to flush at exit has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("poseloop: interrupted", file=sys.stderr)
@@ -55,7 +61,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     for name in [name for name in names if name == asked] or names:
         module = plugins.load("command", name)
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
-        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"
+        )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser

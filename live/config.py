@@ -65,12 +65,20 @@ RigPath = Annotated[Path, AfterValidator(_resolve)]
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
-    return str(_resolve(Path(name), info)) if name.endswith(".onnx") else name
+    is_path = name.endswith(".onnx") or "/" in name or "\\" in name
+    return str(_resolve(Path(name), info)) if is_path else name
 
 
 _ModelFile = Annotated[str, AfterValidator(_resolve_model)]
 
-OutputName = Annotated[str, Field(pattern=r"^[^.\s]+\.[^.\s]+$")]
+
+def _board_and_line(name: str) -> str:
+    if not re.match(r"^[^.\s]+\.[^.\s]+$", name):
+        raise ValueError(f"expected board.line, such as box.laser, but got {name!r}")
+    return name
+
+
+OutputName = Annotated[str, AfterValidator(_board_and_line)]
 """``board.line``, as both are named in the rig file."""
 
 _Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
@@ -128,10 +136,20 @@ class Publish(Settings):
     poses: _Loopback = "tcp://127.0.0.1:5570"
     health: _Loopback = "tcp://127.0.0.1:5571"
     previews: _Loopback = "tcp://127.0.0.1:5572"
-    preview_fps: float = Field(0.0, ge=0)
+    preview_fps: float = Field(0.0, ge=0, le=200)
     """Pictures a second of each camera on the preview socket; 0 = none."""
     preview_width: int = Field(640, ge=16)
     """Widest preview, px; smaller pictures are sent as they are."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Publish:
+        if 0 < self.preview_fps < 0.1:
+            raise ValueError("preview_fps must be 0 (no previews) or at least 0.1")
+        endpoints = [self.poses, self.health, self.previews]
+        twice = [end for end in endpoints if endpoints.count(end) > 1 and not end.endswith("*")]
+        if twice:
+            raise ValueError(f"every socket needs an address of its own, but {twice[0]} is given twice")
+        return self
 
 
 class Gates(Settings):
@@ -139,10 +157,12 @@ class Gates(Settings):
 
     score: float = Field(0.5, ge=0, le=1)
     """Least score of every keypoint that the protocol needs."""
-    age_ms: float = Field(100.0, gt=0)
+    age_ms: float = Field(100.0, gt=0, le=10_000)
     """Greatest age of the pose, from mid-exposure to decision."""
     missing: int = Field(0, ge=0)
     """How many cameras may be missing from the set."""
+    skew_ms: float = Field(10.0, ge=0)
+    """Greatest time between the exposures of one set."""
 
 
 class LineTable(Settings):
@@ -167,6 +187,11 @@ class LineTable(Settings):
     def _complete(self) -> LineTable:
         if self.direction == "output" and self.max_on_ms <= 0:
             raise ValueError("an output needs max_on_ms > 0: the longest time it may ever stay on")
+        if self.direction == "output" and not self.kinds:
+            raise ValueError("an output needs kinds: the commands that it obeys")
+        foreign = {"pull_up"} if self.direction == "output" else {"kinds", "max_on_ms", "max_duty", "window_ms"}
+        if given := foreign & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(given))} cannot be set for an {self.direction}")
         return self
 
     def settings(self, name: str) -> LineSettings:
@@ -257,11 +282,14 @@ def read_text(file: Path) -> str:
         ConfigError: it is missing or not UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        # Windows' Notepad may put a mark before the first letter.
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{file}: there is no such rig file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as a rig file (UTF-8 text): {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: expected a rig file (TOML, saved as UTF-8), but it is no such text") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read as a rig file: {error.strerror}") from error
 
 
 def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
@@ -279,7 +307,8 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+        hint = "; in a Windows path write / or put it in 'single quotes'" if "\\" in text else ""
+        raise ConfigError(f"{file}: is not valid TOML: {error}{hint}") from error
     folder = file.parent
     faults: list[_Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -318,7 +347,8 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
         faults.extend(_contradictions(rig))
     if faults or rig is None:
         lines = [f"  {fault.key}: {fault.text}" if fault.key else f"  {fault.text}" for fault in faults]
-        raise ConfigError(f"{file}: {len(faults)} thing(s) to mend:\n" + "\n".join(lines))
+        count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise ConfigError(f"{file}: {count}:\n" + "\n".join(lines))
     return rig.model_copy(
         update={
             section: {

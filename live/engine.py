@@ -52,9 +52,15 @@ class Engine:
     sync: Synchroniser
     header: Header
 
-    def __init__(self, rig: Rig) -> None:
-        """Keep the rig; nothing is opened."""
+    def __init__(self, rig: Rig, ended: Callable[[], None] = lambda: None) -> None:
+        """Keep the rig; nothing is opened.
+
+        Args:
+            rig: cameras (with their plugins loaded), model and sockets.
+            ended: called by the inference thread at its end, whatever ended it.
+        """
         self.rig = rig
+        self._ended = ended
         self.latencies = Latencies(Latencies.ENGINE)
         self.recent = Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
         """The same since the last `health`."""
@@ -134,6 +140,11 @@ class Engine:
         gc.freeze()
 
     @property
+    def started(self) -> bool:
+        """True from `start` on, also after `stop`."""
+        return bool(self._threads)
+
+    @property
     def finished(self) -> bool:
         """True when every camera has come to its end and every set has been dealt with."""
         return bool(self._threads) and not any(thread.is_alive() for thread in self._threads)
@@ -201,7 +212,7 @@ class Engine:
     def report(self) -> dict[str, Any]:
         """The engine's part of a run's report; complete after `stop`."""
         return {
-            "frames": self.sync.sets.as_report(),
+            "frames": {**self.sync.sets.as_report(), "incomplete": self.sync.incomplete},
             "cameras": {
                 name: {**counts.as_report(), "lost": self.sync.lost[name]} for name, counts in self.sync.cameras.items()
             },
@@ -238,9 +249,10 @@ class Engine:
                     return
                 frame = Frame(
                     camera=camera.name,
-                    index=stamp.index,
-                    exposed_ns=stamp.exposed_ns,
-                    arrived_ns=stamp.arrived_ns,
+                    # A driver's integers may be NumPy's, which a message cannot hold.
+                    index=int(stamp.index),
+                    exposed_ns=int(stamp.exposed_ns),
+                    arrived_ns=int(stamp.arrived_ns),
                     image=ring.readable(slot),
                     slot=slot,
                 )
@@ -249,6 +261,12 @@ class Engine:
             self.sync.finish(number)
 
     def _infer(self) -> None:
+        try:
+            self._loop()
+        finally:
+            self._ended()
+
+    def _loop(self) -> None:
         next_header_ns = 0
         while not self._stopping.is_set():
             frames = self.sync.take(_GRAB_S)
@@ -321,7 +339,8 @@ def main(parent: Parent) -> None:
     request = parent.receive()
     if request is None or request["event"] == STOP:
         return
-    engine = Engine(parse_rig(request["rig"], Path(request["file"]), ("cameras",)))
+    rig = parse_rig(request["rig"], Path(request["file"]), ("cameras",))
+    engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
     engine.open()
     try:
         parent.say("ready", endpoints=engine.publisher.endpoints, provider=engine.network.provider)
@@ -336,7 +355,7 @@ def main(parent: Parent) -> None:
         if engine.error is not None:
             raise engine.error
     finally:
-        if engine.finished:
+        if engine.started:
             parent.say("report", **engine.report())
         engine.close()
 
@@ -346,7 +365,7 @@ def _watch(engine: Engine, parent: Parent) -> None:
     started = False
     while not engine.failed.is_set() and not engine.finished:
         message = parent.receive(_HEALTH_S if started else 0.005)
-        if message is not None and message["event"] == STOP:
+        if message is not None and message["event"] in (STOP, "ended"):
             return
         if not started and engine.sync.sets.processed:
             started = True

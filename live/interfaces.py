@@ -230,15 +230,27 @@ class Experiment(Protocol):
         """Name in the rig file."""
 
     @property
-    def needs(self) -> Sequence[str]:
-        """Keypoints that the model must have."""
+    def needs(self) -> Sequence[str] | None:
+        """Keypoints that the model must have, and whose score the gate looks at; None = all of the model's."""
+
+    @property
+    def camera(self) -> int:
+        """Number of the camera whose picture it looks at; known after ``bind``."""
+
+    @property
+    def every_pose(self) -> bool:
+        """Must it see every pose? If not, it sees the newest ones only; either way, only the newest can switch on."""
 
     @property
     def outputs(self) -> Sequence[str]:
-        """Lines it may switch, as ``board.line``; the host refuses a rig that lacks one."""
+        """Lines it may switch, as ``board.line``; the host refuses a rig that lacks one, and every other command."""
 
-    def bind(self, keypoints: Sequence[str]) -> None:
-        """Learn the order of the model's keypoints; called once, before ``reset``."""
+    def bind(self, keypoints: Sequence[str], cameras: Sequence[str], score_gate: float) -> None:
+        """Learn the names behind a pose's axes, and the score that the gate asks for; called once, before ``reset``.
+
+        Raises:
+            ConfigError: the rig lacks something that it needs.
+        """
 
     def reset(self, seed: int) -> None:
         """Return to the start; the same seed and the same poses must give the same commands."""

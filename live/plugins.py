@@ -27,6 +27,15 @@ KINDS = {
 }
 """Kind of plugin → entry-point group."""
 
+_PARTS = {
+    "camera": ("Settings", "open", "start", "grab", "stop", "close"),
+    "board": ("Settings", "open", "configure", "arm", "disarm", "renew", "send", "events", "off", "close"),
+    "protocol": ("Settings", "needs", "outputs", "camera", "bind", "reset", "decide"),
+    "runtime": ("check", "open", "run", "close"),
+    "command": ("HELP", "add_arguments", "run"),
+}
+"""What tells, before anything is constructed, that a class is of the kind it is used as."""
+
 
 def _points(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=KINDS[kind])}
@@ -50,17 +59,24 @@ def load(kind: str, use: str, folder: Path | None = None) -> Any:
         ConfigError: the user's file or the class in it is missing, or an installed plugin cannot be imported.
     """
     if folder is not None and ":" in use:
-        return _from_file(use, folder)
+        return _checked(kind, use, _from_file(use, folder))
     points = _points(kind)
     if use not in points:
         raise UnknownPlugin(kind, use, list(points))
     try:
-        return points[use].load()
+        return _checked(kind, use, points[use].load())
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"the {kind} {use!r} is installed ({points[use].value}) but cannot be loaded: {error}. "
             f"Install what it needs, or reinstall the package that provides it"
         ) from error
+
+
+def _checked(kind: str, use: str, found: Any) -> Any:
+    absent = [part for part in _PARTS[kind] if not hasattr(found, part)]
+    if absent:
+        raise ConfigError(f"use = {use!r}: expected a {kind}, but {found!r} has no {', '.join(absent)}")
+    return found
 
 
 def _from_file(use: str, folder: Path) -> Any:
@@ -78,7 +94,7 @@ def _from_file(use: str, folder: Path) -> Any:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Anything can go wrong while a user's file runs; all of it is an error in that file.
             del sys.modules[module_name]
             raise ConfigError(f"use = {use!r}: {file} cannot be imported: {type(error).__name__}: {error}") from error

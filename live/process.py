@@ -23,15 +23,26 @@ from typing import IO, Any
 
 from poseloop.live.errors import PoseloopError
 
-__all__ = ["Child", "Message", "Parent"]
+__all__ = ["STOP", "Child", "Message", "Parent", "detached"]
 
 Message = dict[str, Any]
 """``event`` says what it is; the rest depends on it."""
 
 _GROUP = "poseloop.processes"
 
+_HANGS_S = 3.0
+_HUNG = 70
+"""Exit code of a process that did not end within `_HANGS_S` of its parent's end."""
+
 STOP = "stop"
 """The parent wants the child to end; also what the child sees when the parent is gone."""
+
+
+def detached() -> dict[str, Any]:
+    """Arguments for ``Popen`` that keep a terminal's Ctrl-C from the new process."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
 
 
 class Parent:
@@ -43,12 +54,25 @@ class Parent:
         self._lock = threading.Lock()
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         """What the parent said and nobody has read yet; ``stop`` is the last."""
+        self._finished = threading.Event()
         self._reader = threading.Thread(target=self._read, name="parent")
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self._source:
-            self.inbox.put(json.loads(line))
+        try:
+            for line in self._source:
+                self.inbox.put(json.loads(line))
+        except ValueError:
+            # Half a line: the parent died while it wrote.
+            pass
+        finally:
+            self.stop()
+        # The parent has closed the line. If this process still hangs in somebody's code, nobody else will end it.
+        if not self._finished.wait(_HANGS_S):
+            os._exit(_HUNG)
+
+    def stop(self) -> None:
+        """Tell this process to end, as if the parent had said so."""
         self.inbox.put({"event": STOP})
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
@@ -67,6 +91,7 @@ class Parent:
 
     def close(self) -> None:
         """Wait until the parent has closed the line (it does so on ``done``)."""
+        self._finished.set()
         self._reader.join()
 
 
@@ -92,9 +117,6 @@ class Child:
 
     def start(self, request: Message) -> None:
         """Start the process and hand it its first message."""
-        detached: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         # -P: a file of the user's called queue.py must not be taken for the library's.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "poseloop.live.process", self.name],
@@ -102,7 +124,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            **detached,
+            **detached(),
         )
         self._reader = threading.Thread(target=self._read, name=f"{self.name}-line")
         self._reader.start()
@@ -150,12 +172,20 @@ def main(name: str) -> int:
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     source = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8")
+    # What a plugin starts inherits an empty input, not the line.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)
+    # A pipe or a terminal: what a protocol prints shows when it is printed.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     parent = Parent(source, sink)
+    # A system that shuts down asks every process; outputs go off on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: parent.stop())
     code = 0
     try:
         (point,) = entry_points(group=_GROUP, name=name)
         point.load()(parent)
-    except Exception as error:  # noqa: BLE001 - the last catch of the process: the parent must hear of it
+    except BaseException as error:  # noqa: BLE001 - the last catch of the process: the parent must hear of it
         code = 1
         text = str(error) if isinstance(error, PoseloopError) else f"{type(error).__name__}: {error}"
         parent.say("error", text=text, expected=isinstance(error, PoseloopError), trace=traceback.format_exc())

@@ -19,18 +19,36 @@ from poseloop.live.errors import PoseloopError
 from poseloop.live.output.report import machine
 from poseloop.live.process import STOP, Child, Message
 
-__all__ = ["Supervisor"]
+__all__ = ["Stop", "Supervisor"]
 
 _POLL_S = 0.05
-_END_S = 10.0
-"""How long a process may take to end before it is killed; boards switch off by their lease long before."""
+_END_S = 5.0
+"""How long all processes together may take to end before they are killed; boards are off by their lease long before."""
+
+_SILENT_S = 1.0
+"""The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
+
+
+class Stop(threading.Event):
+    """Set = come to an end. ``hurry`` set too = do not wait for anybody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hurry = threading.Event()
+
+    def again(self) -> None:
+        """Ask to stop; the second time, to hurry."""
+        if self.is_set():
+            self.hurry.set()
+        self.set()
 
 
 class Supervisor:
     """One run of one rig.
 
     ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``started``,
-    ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``.
+    ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``, and for what the supervisor itself sees:
+    ``silent`` (the host does not answer) and ``stopping``.
     """
 
     def __init__(self, text: str, file: Path, listener: Callable[[str, Message], None] | None = None) -> None:
@@ -45,7 +63,7 @@ class Supervisor:
             ConfigError: the text is no valid rig.
         """
         self.rig: Rig = parse_rig(text, file)
-        self._request = {"event": "open", "rig": text, "file": str(file)}
+        self._request = {"event": "open", "rig": text, "file": str(file.absolute())}
         self._listener = listener or (lambda process, message: None)
         self._inbox: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
         self._engine = Child("engine", self._inbox)
@@ -54,21 +72,17 @@ class Supervisor:
         self._errors: list[Message] = []
         self._done: set[str] = set()
         self._gone: set[str] = set()
+        self._heard_s = 0.0
+        self.error: PoseloopError | None = None
+        """Why the run failed, after `run`; None if it did not."""
 
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process ids of engine and host."""
-        return {child.name: child.pid for child in (self._engine, self._host)}
-
-    def run(self, seconds: float | None, stop: threading.Event) -> dict[str, Any]:
+    def run(self, seconds: float | None, stop: Stop) -> dict[str, Any]:
         """Run until ``seconds`` after the first pose, until the recordings end, or until ``stop`` is set.
 
-        Returns the report (see `poseloop.live.output.report`).
-
-        Raises:
-            PoseloopError: a process failed; by then everything has ended and the outputs are off.
+        When it returns, every process has ended and the outputs are off. A process that failed leaves its reason in
+        `error`; the report then holds what is known.
         """
-        started_s = 0.0
+        started_s, why = 0.0, "it was stopped"
         try:
             self._engine.start(self._request)
             self._host.start(self._request)
@@ -77,38 +91,57 @@ class Supervisor:
                 self._host.say("subscribe", endpoint=ready["endpoints"]["poses"])
                 if self._wait("ready", "host", stop) is not None:
                     self._engine.say("start")
-                    started_s = self._watch(seconds, stop)
+                    started_s, why = self._watch(seconds, stop)
         finally:
-            self._end()
+            self._end(stop)
         if self._errors:
-            raise _error(self._errors)
-        return self._report(time.monotonic() - started_s if started_s else 0.0)
+            self.error = _error(self._errors)
+            why = "something failed"
+        return self._report(time.monotonic() - started_s if started_s else 0.0, why)
 
-    def _watch(self, seconds: float | None, stop: threading.Event) -> float:
-        """Follow the run to its end; returns when (on the monotonic clock) the first pose came."""
-        started_s, ends_s = 0.0, float("inf")
+    def _watch(self, seconds: float | None, stop: Stop) -> tuple[float, str]:
+        """Follow the run to its end; returns when (on the monotonic clock) the first pose came, and why it ended."""
+        started_s, ends_s, why = 0.0, float("inf"), "the recordings have ended"
+        self._heard_s, silent = time.monotonic(), False
         while not stop.is_set() and not self._failed and "engine" not in self._reports:
             process, message = self._next()
             if message["event"] == "started":
                 started_s = time.monotonic()
                 ends_s = started_s + (float("inf") if seconds is None else seconds)
             self._tell(process, message)
+            was, silent = silent, time.monotonic() - self._heard_s > _SILENT_S
+            if silent and not was:
+                self._tell("host", {"event": "silent", "seconds": _SILENT_S})
+            if "host" in self._done | self._reports.keys():
+                self._errors.append({"process": "host", "text": "the host ended by itself", "expected": True})
             if time.monotonic() >= ends_s:
+                why = "the time was over"
                 break
-        if not stop.is_set() and not self._failed:
+        if stop.is_set():
+            why = "it was stopped"
+        elif not self._failed:
+            ends_s = time.monotonic() + _END_S
             self._engine.say(STOP)
-            self._wait_until_done(self._engine)
+            self._wait_until_done(self._engine, ends_s, stop)
             self._host.say("finish")
-            self._wait_until_done(self._host)
-        return started_s
+            self._wait_until_done(self._host, ends_s, stop)
+        return started_s, why
 
-    def _end(self) -> None:
-        # The host's line is closed first: closing means stop, and stop means outputs off.
-        self._host.say(STOP)
-        self._engine.say(STOP)
-        for child in (self._host, self._engine):
-            self._wait_until_done(child)
-            child.close(_END_S)
+    def _end(self, stop: Stop) -> None:
+        """End both processes, whatever happens: the pipes must be closed, or they and their readers wait for ever."""
+        ends_s = time.monotonic() + _END_S
+        try:
+            # The host first: its end means outputs off.
+            self._host.say(STOP)
+            self._engine.say(STOP)
+            self._tell("", {"event": "stopping"})
+            for child in (self._host, self._engine):
+                self._wait_until_done(child, ends_s, stop)
+        finally:
+            try:
+                self._host.close(0.0 if stop.hurry.is_set() else max(ends_s - time.monotonic(), 0.5))
+            finally:
+                self._engine.close(0.0 if stop.hurry.is_set() else max(ends_s - time.monotonic(), 0.5))
         while not self._inbox.empty():
             self._tell(*self._next())
 
@@ -116,7 +149,7 @@ class Supervisor:
     def _failed(self) -> bool:
         return bool(self._errors or self._gone)
 
-    def _wait(self, event: str, process: str, stop: threading.Event) -> Message | None:
+    def _wait(self, event: str, process: str, stop: Stop) -> Message | None:
         """The awaited message; None if the run was stopped or something failed before it came."""
         while not stop.is_set() and not self._failed:
             source, message = self._next()
@@ -125,9 +158,10 @@ class Supervisor:
                 return message
         return None
 
-    def _wait_until_done(self, child: Child) -> None:
-        ends = time.monotonic() + _END_S
-        while child.pid and child.name not in self._done | self._gone and time.monotonic() < ends:
+    def _wait_until_done(self, child: Child, ends_s: float, stop: Stop) -> None:
+        while child.pid and child.name not in self._done | self._gone:
+            if time.monotonic() >= ends_s or stop.hurry.is_set():
+                return
             self._tell(*self._next())
 
     def _next(self) -> tuple[str, Message]:
@@ -137,6 +171,8 @@ class Supervisor:
             return "", {"event": "nothing"}
 
     def _tell(self, process: str, message: Message) -> None:
+        if process == "host" and message["event"] != "silent":
+            self._heard_s = time.monotonic()
         match message["event"]:
             case "nothing":
                 return
@@ -149,28 +185,42 @@ class Supervisor:
             case "exit":
                 self._gone.add(process)
                 if message["code"] and not any(error["process"] == process for error in self._errors):
-                    text = f"the {process} process ended by itself (exit code {message['code']}); outputs are off"
-                    self._errors.append({"process": process, "text": text, "expected": True, "trace": ""})
+                    self._errors.append({"process": process, "text": _ending(process, message), "expected": True})
             case _:
-                self._listener(process, message)
+                self._hear(process, message)
 
-    def _report(self, seconds: float) -> dict[str, Any]:
+    def _hear(self, process: str, message: Message) -> None:
+        try:
+            self._listener(process, message)
+        except Exception as error:  # noqa: BLE001 - a full disk under a status line must not keep the processes alive
+            self._listener = lambda process, message: None
+            text = f"what the run tells cannot be shown: {type(error).__name__}: {error}"
+            self._errors.append({"process": "supervisor", "text": text, "expected": True})
+
+    def _report(self, seconds: float, why: str) -> dict[str, Any]:
         engine, host = self._reports.get("engine", {}), self._reports.get("host", {})
-        empty = {"captured": 0, "processed": 0, "dropped": {}}
         return {
             "rig": self.rig.name,
             "seconds": round(seconds, 3),
-            "frames": engine.get("frames", empty),
+            "ended": why,
+            "error": str(self.error) if self.error else None,
+            "frames": engine.get("frames", {"captured": 0, "processed": 0, "dropped": {}, "incomplete": 0}),
             "cameras": engine.get("cameras", {}),
             "poses": {"published": engine.get("published", 0), **host.get("poses", {})},
-            "triggers": host.get("triggers", {}),
+            "triggers": host.get("triggers", dict.fromkeys(("sent", "acknowledged", "refused", "lost", "held"), 0)),
             "refusals": host.get("refusals", {}),
+            "boards": host.get("boards", {}),
             "protocols": host.get("protocols", {}),
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),
             "versions": engine.get("versions", {}),
             "machine": machine(),
         }
+
+
+def _ending(process: str, message: Message) -> str:
+    how = "was killed" if message["code"] < 0 or message.get("killed") else "ended by itself"
+    return f"the {process} process {how} (exit code {message['code']}); outputs go off when their lease lapses"
 
 
 def _error(errors: Sequence[Message]) -> PoseloopError:
@@ -182,6 +232,6 @@ def _error(errors: Sequence[Message]) -> PoseloopError:
     ]
     failure = PoseloopError("\n".join(dict.fromkeys(texts)))
     for error in errors:
-        if error["trace"]:
+        if error.get("trace"):
             failure.add_note(f"In the {error['process']} process:\n{error['trace']}")
     return failure

@@ -8,6 +8,7 @@ clock (`poseloop.live.clock`); 0 means "has not happened".
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
@@ -240,6 +241,9 @@ class Command:
     """From the command's arrival at the board to the first edge."""
 
     def __post_init__(self) -> None:
+        for name in ("on_us", "period_us", "count", "delay_us"):
+            # NumPy's integers become Python's; a float is an error, since half a microsecond cannot be sent.
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
         if min(self.on_us, self.period_us, self.count, self.delay_us) < 0:
             raise ValueError(f"expected times and counts >= 0, but got {self}")
         kind = self.kind

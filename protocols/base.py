@@ -29,20 +29,33 @@ class Protocol:
         self.settings = settings
         self.keypoints: tuple[str, ...] = ()
         """The model's keypoints in the order of a pose's K axis; known from `reset` on."""
+        self.score_gate = 0.0
+        """A point with a score under it counts as not seen; known from `reset` on."""
 
     @property
-    def needs(self) -> Sequence[str]:
-        """Keypoints that the model must have; their scores are what the gate looks at."""
-        return ()
+    def needs(self) -> Sequence[str] | None:
+        """Keypoints that the model must have; the gate looks at their scores. None = all; () = it needs no pose."""
+        return None
 
     @property
     def outputs(self) -> Sequence[str]:
-        """Lines that it may switch, as ``board.line``."""
+        """Lines that it may switch, as ``board.line``; a command to any other one disables it."""
         return ()
 
-    def bind(self, keypoints: Sequence[str]) -> None:
-        """Learn the order of the model's keypoints."""
+    @property
+    def camera(self) -> int:
+        """Number of the camera whose picture it looks at, in rig order."""
+        return 0
+
+    @property
+    def every_pose(self) -> bool:
+        """True = it is also shown poses that came while it was busy; only the newest pose can switch anything on."""
+        return False
+
+    def bind(self, keypoints: Sequence[str], cameras: Sequence[str], score_gate: float) -> None:
+        """Learn the names behind a pose's axes, and the score that the gate asks for."""
         self.keypoints = tuple(keypoints)
+        self.score_gate = score_gate
 
     def reset(self, seed: int) -> None:
         """Return to the start."""
@@ -51,10 +64,12 @@ class Protocol:
         """Look at one pose and at the inputs since the last one; return what to do now."""
         raise NotImplementedError(f"{type(self).__name__} must implement decide(pose, events)")
 
-    def point(self, pose: Pose, keypoint: str, camera: int = 0, individual: int = 0) -> Float32:
-        """Where a keypoint is in one camera's picture: (2,) px, NaN = not seen."""
-        found: Float32 = pose.keypoints.xy[camera, individual, self.keypoints.index(keypoint)]
-        return found
+    def point(self, pose: Pose, keypoint: str) -> Float32:
+        """Where a keypoint is in the picture of `camera`: (2,) px; NaN = not seen, or seen with too low a score."""
+        at = (self.camera, 0, self.keypoints.index(keypoint))
+        found: Float32 = pose.keypoints.xy[at]
+        # Written this way round since a NaN score is not above anything.
+        return found if pose.keypoints.score[at] >= self.score_gate else np.full_like(found, np.nan)
 
     @staticmethod
     def seen(point: Float32) -> bool:

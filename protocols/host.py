@@ -7,35 +7,29 @@ lapses and the boards switch off by themselves.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import Counter
+import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from poseloop.live.clock import now_ns
-from poseloop.live.config import BoardTable, Rig, parse_rig
+from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import ConfigError, DeviceLost, PoseloopError, RigError
-from poseloop.live.interfaces import Board, BoardState, Experiment
+from poseloop.live.interfaces import BoardState, Experiment
 from poseloop.live.output.publish import Subscriber
 from poseloop.live.output.report import Latencies
 from poseloop.live.output.wire import Header
 from poseloop.live.process import STOP, Parent
-from poseloop.live.types import (
-    ALL_LINES,
-    BoardEvent,
-    Command,
-    CommandKind,
-    InputEvent,
-    Outcome,
-    OutcomeKind,
-    PinEdge,
-    Pose,
-    Trace,
-    TriggerEvent,
-)
+from poseloop.live.types import ALL_LINES, BoardEvent, Command, CommandKind, InputEvent, Outcome, PinEdge, Pose
+from poseloop.protocols.arming import ArmedBoard
+from poseloop.protocols.triggers import Triggers
 
 __all__ = ["Host", "main"]
 
@@ -47,52 +41,15 @@ _DRAIN_S = 1.0
 _OUTCOME_S = 0.5
 """At the end: how long to wait for the engine's last poses, and for the boards' last answers."""
 
-_PENDING = 4096
-"""Triggers that wait for their answer or their edge; beyond it the oldest is told as far as it is known."""
+_AHEAD_NS = 20_000_000
+"""A pose may seem to come from the future by as much as a camera's clock is mapped wrongly; not by more."""
 
-
-@dataclass(slots=True)
-class _Pending:
-    command: Command
-    index: int
-    trace: Trace
-    outcome: OutcomeKind | None = None
-
-
-class _ArmedBoard:
-    """A board, and by which rule it is armed: by the first fresh pose, and after a lapse by poses that stay fresh."""
-
-    def __init__(self, name: str, table: BoardTable) -> None:
-        self.board: Board = table.build(name)
-        self.table = table
-        self.armed = False
-        self._armed_once = False
-        self._fresh_since_ns = 0
-        self._last_fresh_ns = 0
-
-    def fresh(self, now: int) -> None:
-        """A fresh pose came: arm if the rule allows it, so that what is decided on this pose can act."""
-        if now - self._last_fresh_ns > self.table.lease_ms * 1_000_000:
-            self._fresh_since_ns = now
-        self._last_fresh_ns = now
-        if not self.armed and self._may_arm(now):
-            self.board.arm()
-            self.armed = self._armed_once = True
-
-    def decided(self) -> None:
-        """The fresh pose was decided on: renew the lease."""
-        if self.armed:
-            self.board.renew()
-
-    def _may_arm(self, now: int) -> bool:
-        wait_ms = self.table.rearm_after_ms
-        if not self._armed_once:
-            return True
-        return wait_ms is not None and now - self._fresh_since_ns >= wait_ms * 1e6
+_INPUTS = 10_000
+"""Input events that wait for the next pose; beyond it the oldest are dropped, and counted."""
 
 
 class Host:
-    """Protocols and boards of one rig. Use: ``open`` → `decide` for each pose → ``close``."""
+    """Protocols and boards of one rig. Use: ``open`` → `bind` → `decide` for each pose → `close`."""
 
     def __init__(self, rig: Rig, tell: Callable[..., None] = lambda event, **values: None) -> None:
         """Keep the rig; nothing is opened.
@@ -103,19 +60,20 @@ class Host:
         """
         self.rig = rig
         self._tell = tell
-        self._boards = {name: _ArmedBoard(name, table) for name, table in rig.boards.items()}
+        self._boards = {name: ArmedBoard(name, table) for name, table in rig.boards.items()}
         self._protocols: dict[str, Experiment] = {name: table.build(name) for name, table in rig.protocols.items()}
-        self._needed: dict[str, list[int]] = {}
-        self._pending: dict[tuple[str, int], _Pending] = {}
-        self._inputs: list[InputEvent] = []
+        self._watched: dict[str, tuple[int, Sequence[int]]] = {}
+        self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
         self._opened = ExitStack()
-        self.triggers: Counter[str] = Counter(dict.fromkeys(("sent", "acknowledged", "refused", "lost", "held"), 0))
-        self.refusals: Counter[str] = Counter()
+        self.triggers = Triggers(tell)
         self.failures: dict[str, str] = {}
-        """Protocol → the exception that disabled it."""
-        self.poses: Counter[str] = Counter(dict.fromkeys(("decided", "skipped", "stale", "lost"), 0))
+        """Protocol → why it was disabled."""
+        self.poses = Counter(dict.fromkeys(("decided", "skipped", "stale", "lost"), 0))
+        self.lost_inputs = 0
+        self.lapses: Counter[str] = Counter()
+        """Board → how often its lease lapsed."""
+        self._slowest = (0, "")
         self.latencies = Latencies(Latencies.HOST)
-        self.trigger_latencies = Latencies(Latencies.TRIGGER)
 
     def open(self) -> None:
         """Open and configure all boards; every output is off afterwards.
@@ -140,97 +98,150 @@ class Host:
 
     def _check_outputs(self) -> None:
         known = {
-            f"{name}.{line}": settings.direction == "output"
+            f"{name}.{line}"
             for name, table in self.rig.boards.items()
             for line, settings in table.lines.items()
+            if settings.direction == "output"
         }
         for name, protocol in self._protocols.items():
+            _check_names(name, "outputs", protocol.outputs)
             for output in protocol.outputs:
-                if not known.get(output):
-                    outputs = ", ".join(line for line, is_output in known.items() if is_output)
-                    raise ConfigError(
-                        f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs or 'none'}"
-                    )
+                if output not in known:
+                    outputs = ", ".join(sorted(known)) or "none"
+                    raise ConfigError(f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs}")
 
     def bind(self, header: Header) -> None:
         """Tell the protocols what the model finds, and start them.
 
         Raises:
-            ConfigError: a protocol needs a keypoint that the model does not have.
+            ConfigError: a protocol needs a keypoint or a camera that the rig does not have, or cannot be started.
         """
         for name, protocol in self._protocols.items():
-            absent = [point for point in protocol.needs if point not in header.keypoints]
+            needs = header.keypoints if protocol.needs is None else protocol.needs
+            _check_names(name, "needs", needs)
+            absent = [point for point in needs if point not in header.keypoints]
             if absent:
                 raise ConfigError(
                     f"protocols.{name}: it needs the keypoint(s) {', '.join(absent)}, but the model {header.model!r} "
                     f"has: {', '.join(header.keypoints)}"
                 )
-            self._needed[name] = [header.keypoints.index(point) for point in protocol.needs]
-            protocol.bind(header.keypoints)
-            protocol.reset(self.rig.seed)
+            try:
+                protocol.bind(header.keypoints, header.cameras, self.rig.gates.score)
+                protocol.reset(self.rig.seed)
+            except PoseloopError as error:
+                raise ConfigError(f"protocols.{name}: {error}") from error
+            except (Exception, SystemExit) as error:
+                raise ConfigError(f"protocols.{name}: cannot start: {type(error).__name__}: {error}") from error
+            self._watched[name] = protocol.camera, [header.keypoints.index(point) for point in needs]
+        self._serve()
 
     def decide(self, pose: Pose) -> None:
-        """Take one pose through protocols, gates and boards, then renew the lease if it was fresh."""
+        """Take the newest pose through protocols, gates and boards, then renew the lease if it is still fresh."""
         self.collect()
-        inputs, self._inputs = self._inputs, []
-        began = now_ns()
-        stale = began - pose.trace.exposed_ns > self.rig.gates.age_ms * 1e6
-        if not stale:
+        if self._fresh(pose):
             for item in self._boards.values():
-                item.fresh(began)
-        wanted = [
-            (name, command)
-            for name, protocol in self._protocols.items()
-            if name not in self.failures
-            for command in self._ask(name, protocol, pose, inputs)
-        ]
+                item.fresh_pose(now_ns())
+        inputs = list(self._inputs)
+        self._inputs.clear()
+        self._slowest = (0, "")
+        wanted = [(name, command) for name in self._alive() for command in self._ask(name, pose, inputs)]
         trace = replace(pose.trace, decided_ns=now_ns())
         for name, command in wanted:
-            # A slow protocol can make a fresh pose stale; a second look keeps its laser off.
-            if command.kind is not CommandKind.OFF and (held := self._held(name, pose, trace.decided_ns)):
-                self._count(TriggerEvent(command, pose.index, OutcomeKind.REFUSED, f"held: {held}", trace), "held")
+            if command.kind is CommandKind.OFF:
+                self._boards[command.device].board.send(command)
+            elif reason := self._reason_to_hold(name, command, pose):
+                self.triggers.held(command, pose.index, trace, reason)
             else:
-                self._send(name, command, pose.index, trace)
-        if not stale:
+                ticket = self._boards[command.device].board.send(command)
+                self.triggers.sent(command, ticket, pose.index, trace)
+        # Looked at again: the protocols may have taken their time.
+        if self._fresh(pose):
             for item in self._boards.values():
-                item.decided()
+                item.renew()
+        else:
+            self.poses["stale"] += 1
         self.poses["decided"] += 1
-        self.poses["stale"] += stale
         self.latencies.add(trace)
 
-    def _ask(self, name: str, protocol: Experiment, pose: Pose, inputs: Sequence[InputEvent]) -> Sequence[Command]:
-        try:
-            return list(protocol.decide(pose, inputs))
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything; the rig goes on without it
-            self.failures[name] = f"{type(error).__name__}: {error}"
-            self._tell("protocol_failed", protocol=name, error=self.failures[name], index=pose.index)
-            lines = (output.split(".", 1) for output in protocol.outputs)
-            return [Command(board, line, CommandKind.OFF) for board, line in lines]
+    def pass_on(self, pose: Pose) -> None:
+        """Show a pose that is not the newest to the protocols that want every one; only ``off`` may come of it."""
+        self.poses["skipped"] += 1
+        for name in self._alive():
+            if not self._protocols[name].every_pose:
+                continue
+            for command in self._ask(name, pose, ()):
+                if command.kind is CommandKind.OFF:
+                    self._boards[command.device].board.send(command)
+                else:
+                    self.triggers.held(command, pose.index, pose.trace, "a newer pose is there")
 
-    def _held(self, name: str, pose: Pose, now: int) -> str:
+    @property
+    def wants_every_pose(self) -> bool:
+        """Does any protocol?"""
+        return any(self._protocols[name].every_pose for name in self._alive())
+
+    def _alive(self) -> list[str]:
+        return [name for name in self._protocols if name not in self.failures]
+
+    def _fresh(self, pose: Pose) -> bool:
+        return -_AHEAD_NS <= now_ns() - pose.trace.exposed_ns <= self.rig.gates.age_ms * 1e6
+
+    def _ask(self, name: str, pose: Pose, inputs: Sequence[InputEvent]) -> Sequence[Command]:
+        """A protocol's commands, all of which it may give; none, and the protocol is disabled, if anything is wrong."""
+        protocol = self._protocols[name]
+        began = now_ns()
+        try:
+            answer = protocol.decide(pose, inputs)
+            if not isinstance(answer, Sequence) or not all(isinstance(command, Command) for command in answer):
+                raise TypeError(f"decide() must return a list of commands, () for none, but it returned {answer!r}")
+            commands = list(answer)
+            for command in commands:
+                output = f"{command.device}.{command.line}"
+                if output not in protocol.outputs and not self._may_switch_off(protocol, command):
+                    raise ValueError(f"it switched {output}, which is not among its outputs")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything; the rig goes on
+            self._disable(name, f"{type(error).__name__}: {error}{_where(error)}", pose.index, traceback.format_exc())
+            return ()
+        finally:
+            self._slowest = max(self._slowest, (now_ns() - began, name))
+        return commands
+
+    @staticmethod
+    def _may_switch_off(protocol: Experiment, command: Command) -> bool:
+        boards = {output.split(".", 1)[0] for output in protocol.outputs}
+        return command.kind is CommandKind.OFF and command.line == ALL_LINES and command.device in boards
+
+    def _disable(self, name: str, why: str, index: int, trace: str) -> None:
+        """Take a protocol out of the rig: its lines go off; a board that nobody else serves is disarmed."""
+        self.failures[name] = why
+        self._tell("protocol_failed", protocol=name, error=why, index=index, trace=trace)
+        for output in self._protocols[name].outputs:
+            board, line = output.split(".", 1)
+            self._boards[board].board.send(Command(board, line, CommandKind.OFF))
+        self._serve()
+
+    def _serve(self) -> None:
+        served = {output.split(".", 1)[0] for name in self._alive() for output in self._protocols[name].outputs}
+        for name, item in self._boards.items():
+            if item.served and name not in served:
+                item.leave()
+            item.served = name in served
+
+    def _reason_to_hold(self, name: str, command: Command, pose: Pose) -> str:
+        """Why an on-command must not go out; empty if it may."""
         gates = self.rig.gates
-        if now - pose.trace.exposed_ns > gates.age_ms * 1e6:
+        if not self._fresh(pose):
             return "stale pose"
         if pose.missing > gates.missing:
             return "incomplete set"
+        if pose.skew_ns > gates.skew_ms * 1e6:
+            return "cameras not in step"
+        camera, points = self._watched[name]
+        scores = pose.keypoints.score[camera, 0, points]
         # A NaN score fails this comparison, as it must.
-        if not all(pose.score[0, point] >= gates.score for point in self._needed[name]):
+        if not np.all(scores >= gates.score):
             return "low score"
-        return ""
-
-    def _send(self, name: str, command: Command, index: int, trace: Trace) -> None:
-        item = self._boards.get(command.device)
-        if item is None or (command.line not in item.table.lines and command.line != ALL_LINES):
-            self.failures[name] = f"it switched {command.device}.{command.line}, which the rig does not have"
-            self._tell("protocol_failed", protocol=name, error=self.failures[name], index=index)
-            return
-        ticket = item.board.send(command)
-        if command.kind is CommandKind.OFF:
-            return
-        self.triggers["sent"] += 1
-        self._pending[command.device, ticket] = _Pending(command, index, trace)
-        if len(self._pending) > _PENDING:
-            self._finish(next(iter(self._pending)))
+        return "" if self._boards[command.device].armed else "board not armed"
 
     def collect(self) -> None:
         """Take what the boards have to say.
@@ -242,58 +253,28 @@ class Host:
             for event in item.board.events():
                 match event:
                     case InputEvent():
+                        self.lost_inputs += len(self._inputs) == _INPUTS
                         self._inputs.append(event)
                     case Outcome():
-                        self._outcome(event)
+                        self.triggers.answered(event)
                     case PinEdge():
-                        self._edge(event)
+                        self.triggers.edge(event)
                     case BoardEvent():
                         self._board_event(name, item, event)
 
-    def _outcome(self, outcome: Outcome) -> None:
-        key = (outcome.board, outcome.ticket)
-        pending = self._pending.get(key)
-        if pending is None:
-            return
-        pending.outcome = outcome.kind
-        pending.trace = replace(pending.trace, written_ns=outcome.written_ns, acknowledged_ns=outcome.acknowledged_ns)
-        if outcome.kind is not OutcomeKind.ACKNOWLEDGED:
-            self._finish(key, outcome.reason)
-        else:
-            self.triggers["acknowledged"] += 1
-            if pending.trace.pin_ns:
-                self._finish(key)
-
-    def _edge(self, edge: PinEdge) -> None:
-        key = (edge.board, edge.ticket)
-        pending = self._pending.get(key)
-        if pending is None or not edge.value:
-            return
-        pending.trace = replace(pending.trace, pin_ns=edge.at_ns)
-        if pending.outcome is not None:
-            self._finish(key)
-
-    def _finish(self, key: tuple[str, int], reason: str = "") -> None:
-        pending = self._pending.pop(key)
-        outcome = pending.outcome or OutcomeKind.LOST
-        event = TriggerEvent(pending.command, pending.index, outcome, reason, pending.trace)
-        # An acknowledged one was counted when its answer came; its edge may come much later (delay_us).
-        self._count(event, "" if outcome is OutcomeKind.ACKNOWLEDGED else outcome.value)
-        self.trigger_latencies.add(pending.trace)
-
-    def _count(self, event: TriggerEvent, what: str) -> None:
-        if what:
-            self.triggers[what] += 1
-            self.refusals[event.reason or what] += 1
-        self._tell("trigger", **asdict(event))
-
-    def _board_event(self, name: str, item: _ArmedBoard, event: BoardEvent) -> None:
-        self._tell("board", board=name, state=event.state, detail=event.detail, at_ns=event.at_ns)
+    def _board_event(self, name: str, item: ArmedBoard, event: BoardEvent) -> None:
+        detail = event.detail
+        if event.state == BoardState.LEASE_LAPSED:
+            self.lapses[name] += 1
+            took_ns, protocol = self._slowest
+            if took_ns > item.table.lease_ms * 1_000_000:
+                detail += f" ({protocol} took {took_ns / 1e6:.0f} ms to decide)"
+        self._tell("board", board=name, state=event.state, detail=detail, at_ns=event.at_ns)
         match event.state:
             case BoardState.DISARMED | BoardState.LEASE_LAPSED:
-                item.armed = False
+                item.was_disarmed()
             case BoardState.RESET | BoardState.LINK_LOST:
-                item.armed = False
+                item.was_disarmed()
                 raise DeviceLost(
                     name, f"{event.detail}. Its outputs are off; check its cable and power, then start again"
                 )
@@ -301,34 +282,52 @@ class Host:
     def settle(self, timeout_s: float) -> None:
         """Wait for the answers to all triggers, at most ``timeout_s``; tells those that stay open as far as known."""
         ends = now_ns() + int(timeout_s * 1e9)
-        while self._pending and now_ns() < ends:
+        while self.triggers.open and now_ns() < ends:
             self.collect()
             time.sleep(0.001)
-        for key in list(self._pending):
-            self._finish(key, "no answer until the end")
+        self.triggers.close_all()
 
     def off(self) -> None:
         """Every output off, now; idempotent, never raises."""
         for item in self._boards.values():
-            item.board.off()
+            # A driver's off() must not raise; if a user's does, the other boards still have to hear of it.
+            with contextlib.suppress(Exception):
+                item.board.off()
 
     def close(self) -> None:
-        """Every output off, boards disarmed and given back; idempotent, never raises."""
+        """Boards disarmed and given back; idempotent."""
         self._opened.close()
 
     def status(self) -> dict[str, Any]:
         """Counters for a status line."""
-        return {"triggers": dict(self.triggers), "armed": {name: item.armed for name, item in self._boards.items()}}
+        armed = {name: item.armed for name, item in self._boards.items()}
+        return {"triggers": dict(self.triggers.counts), "armed": armed}
 
     def report(self) -> dict[str, Any]:
         """The host's part of a run's report."""
         return {
-            "triggers": dict(self.triggers),
-            "refusals": dict(self.refusals),
+            "triggers": dict(self.triggers.counts),
+            "refusals": dict(self.triggers.reasons),
             "poses": dict(self.poses),
+            "lost_inputs": self.lost_inputs,
+            "boards": {name: {"lapses": self.lapses[name]} for name in self._boards},
             "protocols": {name: self.failures.get(name, "ok") for name in self._protocols},
-            "latency_ms": {**self.latencies.as_report(), **self.trigger_latencies.as_report()},
+            "latency_ms": {**self.latencies.as_report(), **self.triggers.latencies.as_report()},
         }
+
+
+def _where(error: BaseException) -> str:
+    """The line of a user's file in which it happened."""
+    lines = traceback.extract_tb(error.__traceback__)
+    if len(lines) < 2:
+        return ""
+    return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})"
+
+
+def _check_names(protocol: str, what: str, names: Sequence[str]) -> None:
+    # A string is a sequence too, of its letters.
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"protocols.{protocol}: expected {what} to be a tuple of names, but got {names!r}")
 
 
 def main(parent: Parent) -> None:
@@ -348,8 +347,10 @@ def main(parent: Parent) -> None:
         host.off()
         host.settle(_OUTCOME_S)
     finally:
-        # Outputs first: whatever follows may take its time.
+        # All boards off before the first is closed: closing may take its time.
+        host.off()
         host.close()
+        host.triggers.close_all()
         parent.say("report", **host.report())
 
 
@@ -358,16 +359,13 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> None:
     finishing_ns = 0
     while True:
         if poses.poll(_POLL_S):
-            pose, skipped = poses.newest()
-            host.poses["skipped"] += skipped
-            if pose is not None:
-                host.decide(pose)
+            _take(host, poses)
         else:
             host.collect()
         now = now_ns()
+        host.poses["lost"] = poses.lost
         if now >= next_status_ns:
             next_status_ns = now + _STATUS_NS
-            host.poses["lost"] = poses.lost
             parent.say("status", **host.status())
         message = parent.receive(0)
         if message is not None and message["event"] == STOP:
@@ -375,5 +373,17 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> None:
         if message is not None and message["event"] == "finish":
             finishing_ns = now + int(_DRAIN_S * 1e9)
         if poses.ended or (finishing_ns and now > finishing_ns):
-            host.poses["lost"] = poses.lost
             return
+
+
+def _take(host: Host, poses: Subscriber) -> None:
+    if host.wants_every_pose:
+        arrived = poses.drain()
+        for older in arrived[:-1]:
+            host.pass_on(older)
+        pose = arrived[-1] if arrived else None
+    else:
+        pose, count = poses.newest()
+        host.poses["skipped"] += count
+    if pose is not None:
+        host.decide(pose)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from poseloop.live import config
+from poseloop.live.errors import ConfigError
 from poseloop.live.types import Command, InputEvent, Pose
 from poseloop.protocols.base import Protocol
 
@@ -19,8 +20,8 @@ _Corner = tuple[float, float]
 class Region(Protocol):
     """Acts when a keypoint enters (leaves, dwells in) a polygon; or switches a line on while it is inside.
 
-    A frame in which the keypoint is not seen changes nothing. A keypoint that is inside in the first frame has not
-    entered.
+    A frame in which the keypoint is not seen, or with too low a score, changes nothing, except that a line that is on
+    because it was ``inside`` goes off after ``lost_ms``. A keypoint that is inside in the first frame has not entered.
     """
 
     class Settings(config.Settings):
@@ -30,21 +31,32 @@ class Region(Protocol):
         """Which body part."""
         polygon: Annotated[tuple[_Corner, ...], Field(min_length=3)]
         """Corners in px of the camera's picture: [[x, y], ...]."""
-        camera: int = Field(0, ge=0)
-        """Number of the camera, in rig order."""
+        camera: str | None = None
+        """Name of the camera; none = the rig's first."""
         when: Literal["enter", "leave", "dwell", "inside"] = "enter"
         """``enter``, ``leave``: one pulse each time. ``dwell``: one pulse after ``dwell_ms`` inside. ``inside``: on as
         long as it is inside."""
         output: config.OutputName
         """The line to switch: ``board.line``."""
-        pulse_ms: float = Field(10.0, gt=0)
+        pulse_ms: float = Field(10.0, ge=0.05)
         """Length of the pulse."""
         dwell_ms: float = Field(500.0, gt=0)
         """For ``dwell``: how long it must stay inside."""
         refractory_ms: float = Field(0.0, ge=0)
         """Least time from one pulse to the next."""
+        lost_ms: float = Field(200.0, ge=0)
+        """For ``inside``: off when the keypoint was not seen for so long."""
+
+        @model_validator(mode="after")
+        def _has_an_inside(self) -> Region.Settings:
+            corners = self.polygon
+            doubled = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(corners, (*corners[1:], corners[0]), strict=True))
+            if abs(doubled) < 1e-6:
+                raise ValueError("the polygon has no inside: its corners lie on one line")
+            return self
 
     settings: Settings
+    _camera = 0
 
     @property
     def needs(self) -> Sequence[str]:
@@ -56,19 +68,38 @@ class Region(Protocol):
         """The one line."""
         return (self.settings.output,)
 
+    @property
+    def camera(self) -> int:
+        """The one whose picture the polygon lies in."""
+        return self._camera
+
+    def bind(self, keypoints: Sequence[str], cameras: Sequence[str], score_gate: float) -> None:
+        """Find the camera.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        super().bind(keypoints, cameras, score_gate)
+        name = self.settings.camera
+        if name is not None and name not in cameras:
+            raise ConfigError(f"camera: expected one of {', '.join(cameras)}, but got {name!r}")
+        self._camera = 0 if name is None else list(cameras).index(name)
+
     def reset(self, seed: int) -> None:
         """Forget where the animal was."""
         self._inside: bool | None = None
+        self._seen_ns = 0
         self._since_ns = 0
         self._dwelt = False
         self._last_pulse_ns: int | None = None
 
     def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
         """Compare with the last frame in which the keypoint was seen."""
-        point = self.point(pose, self.settings.keypoint, self.settings.camera)
-        if not self.seen(point):
-            return ()
         now = pose.trace.exposed_ns
+        point = self.point(pose, self.settings.keypoint)
+        if not self.seen(point):
+            return self._unseen(now)
+        self._seen_ns = now
         was, self._inside = self._inside, contains(self.settings.polygon, float(point[0]), float(point[1]))
         entered, left = was is False and self._inside, was is True and not self._inside
         if self._inside and not was:
@@ -89,6 +120,13 @@ class Region(Protocol):
             return ()
         self._last_pulse_ns = now
         return (self.pulse(self.settings.output, self.settings.pulse_ms),)
+
+    def _unseen(self, now_ns: int) -> Sequence[Command]:
+        if self.settings.when != "inside" or not self._inside or now_ns - self._seen_ns < self.settings.lost_ms * 1e6:
+            return ()
+        # Seen inside again, it counts as a new entry.
+        self._inside = False
+        return (self.off(self.settings.output),)
 
     def _refractory(self, now_ns: int) -> bool:
         last = self._last_pulse_ns

@@ -13,6 +13,15 @@ class Gappy(SimulatedCamera):
         return super().grab(into, timeout_s) if stamp is not None and stamp.index % 3 == 2 else stamp
 
 
+class Late(SimulatedCamera):
+    """Delivers its first frame when the other camera has long finished."""
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if not self._delivery.stopped:
+            self._delivery._stopped.wait(0.6)
+        return super().grab(into, timeout_s)
+
+
 class Unplugged(SimulatedCamera):
     """Is gone at its sixth frame."""
 

@@ -78,7 +78,7 @@ def test_a_fault_is_named(old: str, new: str, expected: list[str]) -> None:
 
 def test_all_faults_are_named_at_once() -> None:
     message = faults(RIG.replace("fps = 60", "fsp = 60").replace("pin = 9", 'pin = "9"'))
-    assert "2 thing(s)" in message
+    assert ": 2 faults:" in message
     assert "cameras.top.fsp" in message
     assert "boards.box.lines.laser.pin" in message
 
@@ -105,5 +105,46 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent.toml: there is no such rig file"):
         load_rig(tmp_path / "absent.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"binary.toml: expected a rig file \(TOML, saved as UTF-8\)"):
         load_rig(tmp_path / "binary.toml")
+    with pytest.raises(ConfigError, match="cannot be read as a rig file: Is a directory"):
+        load_rig(tmp_path)
+
+
+@pytest.mark.parametrize("change", [lambda text: "\ufeff" + text, lambda text: text.replace("\n", "\r\n")])
+def test_what_windows_editors_save_is_read(change, tmp_path: Path) -> None:
+    (tmp_path / "rig.toml").write_bytes(change(RIG).encode("utf-8"))
+    assert load_rig(tmp_path / "rig.toml").name == "box"
+
+
+def test_a_model_in_a_folder_starts_at_the_file_and_a_name_is_the_zoos(tmp_path: Path) -> None:
+    for given, expected in (
+        ("simulated_animal", "simulated_animal"),
+        ("mouse.onnx", str(tmp_path / "mouse.onnx")),
+        ("models/mouse", str(tmp_path / "models" / "mouse")),
+    ):
+        assert parse_rig(RIG.replace("simulated_animal", given), tmp_path / "rig.toml").model.file == expected
+
+
+LASER = "pin = 9\nmax_on_ms = 50"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (LASER, LASER + "\nkinds = []", "an output needs kinds"),
+        (LASER, LASER + "\npull_up = true", "pull_up cannot be set for an output"),
+        (LASER, 'pin = 9\ndirection = "input"\nmax_on_ms = 5', "max_on_ms cannot be set for an input"),
+        (
+            'name = "box"',
+            '[publish]\nposes = "tcp://127.0.0.1:5"\nhealth = "tcp://127.0.0.1:5"\n',
+            "tcp://127.0.0.1:5 is given twice",
+        ),
+        ('name = "box"', "[publish]\npreview_fps = 1e-300\n", "preview_fps must be 0"),
+        ('name = "box"', "[gates]\nage_ms = 1e12\n", "gates.age_ms"),
+        ('use = "region"', 'use = "sim.py:Nothing"', "there is no file"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(old: str, new: str, expected: str) -> None:
+    assert old in RIG
+    assert expected in faults(RIG.replace(old, new, 1))

@@ -89,7 +89,7 @@ def test_two_cameras_of_different_sizes_make_one_pose() -> None:
     np.testing.assert_array_equal(poses[7].score, poses[7].keypoints.score.max(axis=0))
     assert np.isnan(poses[7].residual_px).all()
     check_accounts(engine)
-    assert engine.report()["frames"] == {"captured": 30, "processed": 30, "dropped": {}}
+    assert engine.report()["frames"] == {"captured": 30, "processed": 30, "dropped": {}, "incomplete": 0}
 
 
 def test_a_camera_that_loses_frames_leaves_gaps_and_holds_nobody_up() -> None:
@@ -103,6 +103,18 @@ def test_a_camera_that_loses_frames_leaves_gaps_and_holds_nobody_up() -> None:
     assert (gap.score > 0.5).all()
     assert (gap.views == 1).all()
     assert engine.sync.lost == {"a": 0, "b": 9}
+    check_accounts(engine)
+
+
+def test_a_missing_camera_is_waited_for_so_long_and_not_longer() -> None:
+    """In real time: the set closes at its deadline, not when the inference thread happens to look."""
+    engine = make(("a", "sim", 320, 240), ("b", "cameras.py:Late", 320, 240), frames="newest", pace="recorded")
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+    waits = [pose.trace.complete_ns - pose.trace.arrived_ns for pose in poses if pose.missing]
+    assert waits
+    # The wait is 50 ms; the loop's own look-out every 200 ms would show as a median far beyond twice that.
+    assert 45e6 < sorted(waits)[len(waits) // 2] < 100e6
     check_accounts(engine)
 
 

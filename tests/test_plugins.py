@@ -19,16 +19,22 @@ def test_an_unknown_name_lists_what_is_installed() -> None:
 
 
 def test_a_class_in_a_users_file(tmp_path: Path) -> None:
-    (tmp_path / "task.py").write_text("class Mine:\n    pass\n", encoding="utf-8")
+    source = "from poseloop.protocols import Protocol as P\n\n\nclass Mine(P):\n    pass\n\n\nclass Bare:\n    pass\n"
+    (tmp_path / "task.py").write_text(source, encoding="utf-8")
     mine = plugins.load("protocol", "task.py:Mine", tmp_path)
     assert mine.__name__ == "Mine"
     assert plugins.load("protocol", "task.py:Mine", tmp_path) is mine
-    with pytest.raises(ConfigError, match=r"has no 'Yours'; its classes are: Mine"):
+    with pytest.raises(ConfigError, match=r"has no 'Yours'; its classes are: P, Mine, Bare"):
         plugins.load("protocol", "task.py:Yours", tmp_path)
+    with pytest.raises(ConfigError, match=r"expected a protocol, but .*Bare.* has no Settings, needs"):
+        plugins.load("protocol", "task.py:Bare", tmp_path)
+    with pytest.raises(ConfigError, match=r"expected a camera, but .*Mine.* has no open"):
+        plugins.load("camera", "task.py:Mine", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"), [(None, "there is no file"), ("1 / 0", "ZeroDivisionError"), ("import nowhere", "nowhere")]
+    ("source", "expected"),
+    [(None, "there is no file"), ("1 / 0", "ZeroDivision"), ("import nowhere", "nowhere"), ("exit()", "Exit")],
 )
 def test_a_users_file_that_cannot_be_used(tmp_path: Path, source: str | None, expected: str) -> None:
     if source is not None:

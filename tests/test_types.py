@@ -23,6 +23,14 @@ def test_commands_that_contradict_themselves_cannot_be_made(wrong: dict[str, obj
         Command(**{"device": "box", "line": "laser", **wrong})  # type: ignore[arg-type]
 
 
+def test_times_are_whole_microseconds() -> None:
+    command = Command("box", "laser", CommandKind.PULSE, on_us=np.int64(5))  # type: ignore[arg-type]
+    assert type(command.on_us) is int
+    for wrong in (5000.5, float("inf"), "5"):
+        with pytest.raises(TypeError):
+            Command("box", "laser", CommandKind.PULSE, on_us=wrong)  # type: ignore[arg-type]
+
+
 def test_repr_shows_shapes_and_not_a_thousand_numbers() -> None:
     keypoints = Keypoints(np.zeros((2, 1, 500, 2), np.float32), np.zeros((2, 1, 500), np.float32))
     assert repr(keypoints) == "Keypoints(xy=float32[2, 1, 500, 2], score=float32[2, 1, 500])"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.sim.firmware_process import FirmwareProcess
@@ -22,6 +22,12 @@ class SquareWave(config.Settings):
     pin: int = Field(ge=2, le=69)
     period_ms: float = Field(gt=0)
     high_ms: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _goes_low(self) -> SquareWave:
+        if self.high_ms >= self.period_ms:
+            raise ValueError("high_ms must be less than period_ms, or it would never go low")
+        return self
 
 
 class SimulatedBoard:

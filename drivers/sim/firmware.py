@@ -210,10 +210,13 @@ class Board:
         while not self._over():
             heard = self._wait()
             now = self._now()
+            if heard:
+                # A board takes bytes in an interrupt; this program may have been kept from running. What waits when it
+                # comes late to a deadline counts as come before it.
+                deadline = self._machine.deadline_us
+                self._listen(now if deadline is None else min(now, deadline))
             self._drive_inputs(now)
             self._emit(self._machine.advance(now))
-            if heard:
-                self._listen(now)
             if self._boots_at_us is not None and self._boots_at_us <= now:
                 self._boots_at_us = None
                 self._emit(self._machine.power_up(now))

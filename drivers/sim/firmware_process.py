@@ -7,9 +7,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from poseloop.live.errors import ConnectError
+from poseloop.live.process import detached
 
 _START_S = 20.0
 """A program that has not said its port after this long hangs."""
@@ -40,13 +40,10 @@ class FirmwareProcess:
         Raises:
             ConnectError: it did not start.
         """
-        # A terminal's Ctrl-C is for the host alone: a board does not know of it.
-        detached: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         # -P: a file of the user's called socket.py must not be taken for the library's.
         command = [sys.executable, "-P", "-m", "poseloop.drivers.sim.firmware", *self._arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **detached)
+        # A terminal's Ctrl-C is for the host alone: a board does not know of it.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **detached())
         self._process = process
         assert process.stdout is not None
         # Pipes have no time-out that works on every system; killing the writer ends the wait.

@@ -80,6 +80,8 @@ class Synchroniser:
         self._closed_index = -1
         self.sets = Counts()
         self.cameras = {name: Counts() for name in cameras}
+        self.incomplete = 0
+        """Sets that were closed with a camera missing."""
         self.lost = Counter(dict.fromkeys(cameras, 0))
         """Triggers for which a camera delivered nothing, seen as gaps in its index."""
 
@@ -104,6 +106,8 @@ class Synchroniser:
                 if pending is None:
                     pending = _Pending(self._clock(), [None] * len(self._latest))
                     self._pending[frame.index] = pending
+                    # The taker sleeps until the next deadline, and this is a new one.
+                    self._notify()
                 pending.frames[camera] = frame
                 self._close_what_can_be()
 
@@ -201,6 +205,7 @@ class Synchroniser:
             complete_ns=self._clock(),
         )
         self.sets.captured += 1
+        self.incomplete += None in frames
         if not self._every:
             while self._ready:
                 self._drop(self._ready.popleft(), "superseded")

@@ -19,6 +19,7 @@ from poseloop.live.errors import DataError, DeviceTimeout
 from poseloop.live.output import wire
 from poseloop.live.output.draw import Canvas
 from poseloop.live.output.publish import Subscriber
+from poseloop.live.output.report import check_target
 from poseloop.live.process import Message
 from poseloop.live.types import Image, Pose
 
@@ -28,6 +29,9 @@ HELP = "see a closed loop run: simulated animal → network → region → pulse
 
 RIG = Path(__file__).with_name("demo.toml")
 _SECONDS = 15.0
+_SHOWN_NS = 250_000_000
+"""A pulse is shown for so long: the eye misses 20 ms."""
+
 _CLIP_S = 20.0
 """The clip shows the last seconds of the run; what is older is forgotten."""
 
@@ -36,15 +40,21 @@ _WIDTH = 960
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    run_command.add_run_arguments(parser)
-    parser.set_defaults(seconds=_SECONDS)
+    run_command.add_run_arguments(parser, _SECONDS)
     parser.add_argument(
-        "--clip", type=Path, metavar="FILE.mp4", default=Path("poseloop-demo.mp4"), help="annotated clip (and a .png)"
+        "--clip", type=_clip, metavar="FILE.mp4", default=Path("poseloop-demo.mp4"), help="annotated clip (and a .png)"
     )
+
+
+def _clip(text: str) -> Path:
+    if not text.endswith(".mp4"):
+        raise argparse.ArgumentTypeError(f"expected a file name that ends in .mp4, but got {text!r}")
+    return Path(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo's rig, then draw what happened."""
+    check_target(arguments.clip)
     text = read_text(RIG)
     rig = parse_rig(text, RIG)
     film = _Film(rig)
@@ -55,9 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     shots = film.shots()
     if shots:
         picture = arguments.clip.with_suffix(".png")
+        print("\ndrawing the clip …", flush=True)
         _write(film, shots, arguments.clip, picture)
-        print(f"\nclip       {arguments.clip}\npicture    {picture}")
-    return 1 if run_command.failures(report) else 0
+        print(f"clip       {arguments.clip}\npicture    {picture}")
+    return run_command.exit_code(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ class _Film:
         self.rig = rig
         self.header: wire.Header | None = None
         self._shots: deque[_Shot] = deque(maxlen=round(_CLIP_S * rig.publish.preview_fps))
-        self._pulses: list[tuple[int, int]] = []
+        self._pulses: deque[tuple[int, int]] = deque(maxlen=1000)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -89,7 +100,7 @@ class _Film:
             self._thread.start()
         if message["event"] == "trigger" and message["trace"]["pin_ns"]:
             began = message["trace"]["pin_ns"]
-            self._pulses.append((began, began + message["command"]["on_us"] * 1000))
+            self._pulses.append((began, began + max(message["command"]["on_us"] * 1000, _SHOWN_NS)))
 
     def _collect(self, endpoints: dict[str, str]) -> None:
         recent: dict[int, Pose] = {}
@@ -136,9 +147,11 @@ class _Film:
         canvas = Canvas(wire.decode_jpeg(shot.preview), _WIDTH)
         on = self.is_on(shot)
         for table in self.rig.protocols.values():
-            canvas.polygon(getattr(table.options, "polygon", ()), on)
+            corners = np.array(getattr(table.options, "polygon", ()), np.float32)
+            canvas.polygon(shot.preview.place(corners), on)
         keypoints = shot.pose.keypoints
-        canvas.animal(self.header, keypoints.xy[0, 0] * shot.preview.scale, keypoints.score[0, 0], self.rig.gates.score)
+        xy = shot.preview.place(keypoints.xy[0, 0])
+        canvas.animal(self.header, xy, keypoints.score[0, 0], self.rig.gates.score)
         canvas.legend(self.header)
         trace = shot.pose.trace
         canvas.text(f"frame {shot.pose.index}   pose {(trace.published_ns - trace.arrived_ns) / 1e6:.1f} ms", (16, 30))
@@ -153,16 +166,22 @@ def _write(film: _Film, shots: list[_Shot], clip: Path, picture: Path) -> None:
 
     best = film.draw(next((shot for shot in shots if film.is_on(shot)), shots[-1]))
     _, png = cv2.imencode(".png", best)
+    # Under another name until it is whole, so that an interrupt leaves no half clip behind.
+    part = clip.with_name(clip.name + ".part")
     try:
         picture.write_bytes(png.tobytes())
-        with av.open(str(clip), "w") as container:
+        with av.open(str(part), "w", format="mp4") as container:
             rate = Fraction(film.fps).limit_denominator(1000)
-            stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
             stream.pix_fmt = "yuv420p"
             stream.height, stream.width = best.shape[:2]
             for shot in shots:
                 image = np.ascontiguousarray(film.draw(shot))
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
             container.mux(stream.encode())
-    except OSError as error:
-        raise DataError(f"{clip}: the clip cannot be written: {error}") from error
+        part.replace(clip)
+    except (OSError, av.FFmpegError) as error:
+        picture.unlink(missing_ok=True)
+        raise DataError(f"clip and picture cannot be written to {clip.absolute().parent}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -42,9 +40,9 @@ class Canvas:
         fixed = ((np.asarray(xy, np.float64) + 0.5) * self._factor - 0.5) * 2**_SUBPIXEL_BITS
         return round(float(fixed[0])), round(float(fixed[1]))
 
-    def polygon(self, corners: Sequence[tuple[float, float]], on: bool) -> None:
-        """Outline a region, and tint it while its stimulus is on."""
-        points = np.array([self._at(np.array(corner, np.float32)) for corner in corners], np.int32)
+    def polygon(self, corners: Float32, on: bool) -> None:
+        """Outline a region (N, 2) px, and tint it while its stimulus is on."""
+        points = np.array([self._at(corner) for corner in corners], np.int32)
         if on:
             tinted = self.image.copy()
             cv2.fillPoly(tinted, [points], _STIMULUS, cv2.LINE_AA, _SUBPIXEL_BITS)

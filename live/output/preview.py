@@ -80,7 +80,7 @@ class Previewer:
         image = frame.image
         scale = min(1.0, self._width / image.shape[1])
         if scale < 1:
-            size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+            size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         if self._colours[frame.camera] is Colour.RGB:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)

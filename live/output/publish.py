@@ -74,9 +74,11 @@ class Publisher:
 
     def send_pose(self, pose: Pose) -> None:
         """Send one pose."""
+        # Packed first: if that fails, the socket must not be left in the middle of a message.
+        body = self._pose_wire.pose(pose)
         # Two sends: after an idle moment send_multipart takes 50 us more.
         self._poses.send(wire.POSE, _MORE)
-        self._poses.send(self._pose_wire.pose(pose), zmq.DONTWAIT)
+        self._poses.send(body, zmq.DONTWAIT)
 
     def send_end(self, published: int) -> None:
         """Tell subscribers that no pose will follow, and how many were sent."""
@@ -126,6 +128,7 @@ class Subscriber:
         self._timeout_s = timeout_s
         self._header: wire.Header | None = None
         self._next_sequence = -1
+        self._published = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, queued)
@@ -164,6 +167,7 @@ class Subscriber:
         while (body := self._receive()) is not None:
             if body:
                 poses.append(self._unpack(body))
+        self._count_the_last()
         return poses
 
     def newest(self) -> tuple[Pose | None, int]:
@@ -172,11 +176,16 @@ class Subscriber:
         while (body := self._receive()) is not None:
             if body:
                 newest, waiting = body, waiting + 1
-        if not waiting:
-            return None, 0
         # Skipped ones arrived all the same: only what is missing beyond them was lost.
-        pose = self._unpack(newest, skipped=waiting - 1)
-        return pose, waiting - 1
+        pose = self._unpack(newest, skipped=waiting - 1) if waiting else None
+        self._count_the_last()
+        return pose, max(waiting - 1, 0)
+
+    def _count_the_last(self) -> None:
+        """After the end nothing will show a gap any more: compare with what the engine says it has sent."""
+        if self.ended and self._next_sequence >= 0:
+            self.lost += max(self._published - self._next_sequence, 0)
+            self._next_sequence = -1
 
     def _receive(self) -> bytes | None:
         """The body of a waiting pose; b"" for another message, None when nothing waits."""
@@ -185,6 +194,7 @@ class Subscriber:
         except zmq.Again:
             return None
         except ValueError as error:
+            # Too many parts or too few to unpack into two.
             raise DataError(f"expected messages of two parts at {self.endpoint}, but: {error}") from error
         if topic == wire.POSE:
             return body
@@ -192,6 +202,7 @@ class Subscriber:
             self._header = wire.unpack_header(body)
         elif topic == wire.END:
             self.ended = True
+            self._published = wire.unpack(body)["published"]
         return b""
 
     def _unpack(self, body: bytes, skipped: int = 0) -> Pose:

@@ -53,10 +53,6 @@ class Histogram:
                 return min(2 ** ((bucket + 1) / _PER_OCTAVE) / 1000, self._max_ns / 1e6)
         return self._max_ns / 1e6
 
-    def clear(self) -> None:
-        """Start again."""
-        self.__init__()  # type: ignore[misc]
-
     def as_report(self) -> dict[str, float]:
         """n, p50, p90, p99, p999 and max, in ms."""
         shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
@@ -155,6 +151,20 @@ def _clock_resolution_s() -> float:
     return time.get_clock_info("perf_counter").resolution
 
 
+def check_target(file: Path) -> None:
+    """Make sure, before a session, that a file can be written after it.
+
+    Raises:
+        DataError: its folder is missing or cannot be written, or it is a folder itself.
+    """
+    if file.is_dir():
+        raise DataError(f"{file}: expected the name of a file, but it is a folder")
+    if not file.parent.is_dir():
+        raise DataError(f"{file}: there is no folder {file.parent}")
+    if not os.access(file.parent, os.W_OK):
+        raise DataError(f"{file}: the folder {file.parent} cannot be written")
+
+
 def write(report: Mapping[str, Any], file: Path) -> None:
     """Write a report as JSON, whole or not at all.
 
@@ -166,27 +176,43 @@ def write(report: Mapping[str, Any], file: Path) -> None:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         part.replace(file)
     except OSError as error:
-        raise DataError(f"{file}: the report cannot be written: {error}") from error
+        part.unlink(missing_ok=True)
+        raise DataError(f"{file}: the report cannot be written: {error.strerror}") from error
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """A report for people: counters, then a table of latencies."""
-    lines = []
+    """A report for people: what it was, counters, then a table of latencies."""
+    lines = [f"{report['rig']}: {report['seconds']:.1f} s; it ended because {report['ended']}", ""]
     frames = report["frames"]
-    lines.append(f"sets       {_counts(frames)}")
+    incomplete = f", {frames['incomplete']} incomplete" if frames["incomplete"] else ""
+    lines.append(f"frame sets {_counts(frames)}{incomplete}")
     for name, counts in report["cameras"].items():
         lost = f", {counts['lost']} lost" if counts["lost"] else ""
         lines.append(f"camera     {name}: {_counts(counts)}{lost}")
-    triggers = report.get("triggers", {})
-    if triggers:
-        lines.append("triggers   " + ", ".join(f"{count} {what}" for what, count in triggers.items()))
-    for reason, count in report.get("refusals", {}).items():
-        lines.append(f"           {count} x {reason}")
-    lines.append(f"provider   {report['provider']}")
-    lines.append("")
+    poses = report["poses"]
+    if "decided" in poses:
+        stale = f", {poses['stale']} stale" if poses["stale"] else ""
+        lost = f", {poses['lost']} lost" if poses["lost"] else ""
+        lines.append(
+            f"poses      {poses['published']} published, {poses['decided']} decided on, "
+            f"{poses['skipped']} passed over for newer ones{stale}{lost}"
+        )
+    if report["protocols"]:
+        lines.append("triggers   " + ", ".join(f"{count} {what}" for what, count in report["triggers"].items()))
+        lines.extend(f"           {count} x {reason}" for reason, count in report["refusals"].items())
+    for name, counts in report["boards"].items():
+        if counts["lapses"]:
+            lines.append(f"board      {name}: its lease lapsed {counts['lapses']} x, all outputs off each time")
+    for name, state in report["protocols"].items():
+        if state != "ok":
+            lines.append(f"protocol   {name} was disabled: {state}")
+    lines += [f"provider   {report['provider']}", ""]
     lines.append(f"latency, ms{'n':>14}{'p50':>10}{'p90':>10}{'p99':>10}{'p99.9':>10}{'max':>10}")
     for stage, row in report["latency_ms"].items():
-        numbers = "".join(f"{row[key]:>10.3f}" for key in ("p50", "p90", "p99", "p999", "max"))
+        numbers = "".join(
+            f"{row[key]:>10.3f}" if row["n"] >= least else f"{'–':>10}"
+            for key, least in (("p50", 1), ("p90", 10), ("p99", 100), ("p999", 1000), ("max", 1))
+        )
         lines.append(f"  {stage:<17}{row['n']:>6}{numbers}")
     return "\n".join(lines)
 

@@ -55,6 +55,10 @@ class Preview:
     """Preview pixels per camera pixel: x_preview = (x + 0.5) * scale - 0.5."""
     jpeg: bytes
 
+    def place(self, xy: Float32) -> Float32:
+        """Pixels of the camera's picture (..., 2) to pixels of this one."""
+        return np.asarray((xy + 0.5) * self.scale - 0.5, np.float32)
+
 
 class Wire:
     """Packs messages, reusing one buffer; for one thread."""
@@ -152,14 +156,17 @@ def unpack(body: bytes) -> dict[str, Any]:
 def unpack_header(body: bytes) -> Header:
     """Unpack a header."""
     message = unpack(body)
-    return Header(
-        rig=message["rig"],
-        model=message["model"],
-        cameras=tuple(message["cameras"]),
-        keypoints=tuple(message["keypoints"]),
-        skeleton=tuple((a, b) for a, b in message["skeleton"]),
-        gate=message["gate"],
-    )
+    try:
+        return Header(
+            rig=message["rig"],
+            model=message["model"],
+            cameras=tuple(message["cameras"]),
+            keypoints=tuple(message["keypoints"]),
+            skeleton=tuple((a, b) for a, b in message["skeleton"]),
+            gate=message["gate"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"expected a header as docs/wire.md describes it, but: {error!r}") from error
 
 
 def unpack_preview(body: bytes) -> Preview:

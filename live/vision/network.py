@@ -46,7 +46,7 @@ def find_model(model: str | Path, folder: Path | None = None) -> Path:
         ModelError: there is no such file, or no such name in the zoo.
     """
     path = Path(model).expanduser()
-    if path.suffix == "" and len(path.parts) == 1 and not path.is_file():
+    if path.suffix == "" and len(path.parts) == 1:
         file = _ZOO / f"{path}.onnx"
         if not file.is_file():
             known = ", ".join(zoo()) or "nothing"

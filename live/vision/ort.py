@@ -188,12 +188,16 @@ def available_providers() -> list[str]:
 
 def _onnxruntime() -> Any:
     try:
-        return importlib.import_module("onnxruntime")
+        ort = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise ModelError(
             f"expected ONNX Runtime to be installed, but importing it says: {error}. Install one of "
             f"`pip install 'poseloop[cpu]'`, `'poseloop[gpu]'` or `'poseloop[openvino]'`"
         ) from error
+    # Some of its builds report to their maker; nothing about an experiment leaves the lab.
+    if hasattr(ort, "disable_telemetry_events"):
+        ort.disable_telemetry_events()
+    return ort
 
 
 def _installed() -> Sequence[str]:

@@ -1,5 +1,6 @@
 """A user's own board and protocols, as a rig file names them: ``use = "parts.py:Desk"``."""
 
+import time
 from collections.abc import Sequence
 
 from poseloop.live.config import Settings
@@ -68,6 +69,7 @@ class Desk:
 class Always(Protocol):
     """Asks for a pulse at every pose, and notes the inputs."""
 
+    seen = 0
     needs = ("snout",)
     outputs = ("desk.laser",)
 
@@ -100,10 +102,75 @@ class Breaks(Always):
 
 
 class Strays(Always):
-    """Switches a line that it did not announce."""
+    """Switches its own line on, and at the third pose, in one breath with it, a line that it did not announce."""
 
     def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
-        return (Command("desk", "shutter", CommandKind.PULSE, on_us=5),)
+        self.seen += 1
+        stray = Command("desk", "shutter", CommandKind.PULSE, on_us=5)
+        return (self.on("desk.laser"), stray) if self.seen == 3 else (self.on("desk.laser"),)
+
+
+class Exits(Always):
+    """Calls sys.exit, as a script would."""
+
+    def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
+        raise SystemExit(3)
+
+
+class Mumbles(Always):
+    """Returns what is no command."""
+
+    def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
+        return [None]  # type: ignore[list-item]
+
+
+class Slow(Always):
+    """Takes longer to decide than a pose stays fresh."""
+
+    def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
+        time.sleep(0.06)
+        return (self.pulse("desk.laser", 5),)
+
+
+class Careful(Always):
+    """Does not say what it needs: then the gate looks at all keypoints."""
+
+    needs = None
+
+
+class Blind(Always):
+    """Needs no pose, and says so."""
+
+    needs = ()
+
+
+class Counts(Always):
+    """Must see every pose."""
+
+    every_pose = True
+
+    def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
+        self.seen += 1
+        return (self.pulse("desk.laser", 5), self.off("desk.laser"))
+
+
+class Letters(Always):
+    """Gives a string where a tuple of names is meant."""
+
+    needs = "snout"
+
+
+class Second(Always):
+    """Looks at the second camera."""
+
+    camera = 1
+
+
+class NoReset(Always):
+    """Cannot be started."""
+
+    def reset(self, seed: int) -> None:
+        raise ZeroDivisionError("division by zero")
 
 
 class Greedy(Always):

@@ -21,7 +21,7 @@ use = "sim"
 file = "blob"
 [gates]
 score = 0.5
-age_ms = 1000
+age_ms = {age_ms}
 [boards.desk]
 use = "parts.py:Desk"
 lease_ms = 50
@@ -40,8 +40,8 @@ OFF = Command("desk", "laser", CommandKind.OFF)
 class Bench:
     """A host on a desk board, and all that it told."""
 
-    def __init__(self, protocol: str = "Always", rearm: float = 0.0) -> None:
-        text = RIG.format(protocol=protocol, rearm=rearm)
+    def __init__(self, protocol: str = "Always", rearm: float = 0.0, age_ms: float = 1000) -> None:
+        text = RIG.format(protocol=protocol, rearm=rearm, age_ms=age_ms)
         self.told: list[tuple[str, dict]] = []
         self.host = Host(
             parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols")),
@@ -52,19 +52,32 @@ class Bench:
         self.desk = self.host._boards["desk"].board
         self.index = -1
 
-    def decide(self, age_ms: float = 1.0, score: float = 0.9, missing: int = 0) -> None:
+    def pose(
+        self,
+        age_ms: float = 1.0,
+        score: float = 0.9,
+        missing: int = 0,
+        skew_ms: float = 0.0,
+        scores: tuple[float, ...] = (),
+    ) -> Pose:
+        """A pose of that age and score of the snout (or one score for each camera); the tail's score is 0."""
         self.index += 1
         exposed = now_ns() - int(age_ms * 1e6)
-        pose: Pose = make_pose(keypoints=2)
-        self.host.decide(
-            replace(
-                pose,
-                index=self.index,
-                score=np.array([[score, 0.0]], np.float32),
-                missing=missing,
-                trace=replace(pose.trace, exposed_ns=exposed, arrived_ns=exposed),
-            )
+        snout = np.array(scores or (score,), np.float32)
+        pose: Pose = make_pose(cameras=len(snout), keypoints=2)
+        by_camera = np.stack([snout, np.zeros_like(snout)], axis=-1)[:, None]
+        return replace(
+            pose,
+            index=self.index,
+            keypoints=replace(pose.keypoints, score=by_camera),
+            score=by_camera.max(axis=0),
+            missing=missing,
+            skew_ns=int(skew_ms * 1e6),
+            trace=replace(pose.trace, exposed_ns=exposed, arrived_ns=exposed),
         )
+
+    def decide(self, **pose) -> None:
+        self.host.decide(self.pose(**pose))
 
     def triggers(self) -> list[dict]:
         return [values for event, values in self.told if event == "trigger"]
@@ -96,8 +109,8 @@ def test_a_gate_holds_on_commands_back_and_lets_off_pass(pose: dict, reason: str
     bench = Bench()
     bench.decide(**pose)
     assert bench.desk.sent == []
-    assert bench.host.triggers["held"] == 1
-    assert bench.host.triggers["sent"] == 0
+    assert bench.host.triggers.counts["held"] == 1
+    assert bench.host.triggers.counts["sent"] == 0
     assert [trigger["reason"] for trigger in bench.triggers()] == [reason]
     bench = Bench("Off")
     bench.decide(**pose)
@@ -114,12 +127,15 @@ def test_a_stale_pose_does_not_renew_the_lease() -> None:
 
 def test_after_a_lapse_poses_must_stay_fresh_before_it_is_armed_again() -> None:
     bench = Bench(rearm=30)
-    bench.decide()
-    bench.desk.says.append(BoardEvent("desk", "lease_lapsed", "", 0))
     ends = now_ns() + 40_000_000
-    bench.decide()
-    assert bench.desk.calls.count("arm") == 1
-    while now_ns() < ends:
+    while now_ns() < ends:  # fresh for longer than that already: it does not count
+        bench.decide()
+    bench.desk.says.append(BoardEvent("desk", "lease_lapsed", "", 0))
+    lapsed = now_ns()
+    while now_ns() < lapsed + 20_000_000:
+        bench.decide()
+        assert bench.desk.calls.count("arm") == 1 or now_ns() > lapsed + 30_000_000
+    while now_ns() < lapsed + 40_000_000:
         bench.decide()
     bench.decide()
     assert bench.desk.calls.count("arm") == 2
@@ -155,8 +171,8 @@ def test_every_trigger_sent_is_acknowledged_refused_or_lost() -> None:
     bench.desk.acknowledge(2, OutcomeKind.REFUSED, "duty limit")
     bench.desk.acknowledge(3, OutcomeKind.LOST, "no answer within 50 ms")
     bench.host.settle(0.01)
-    assert bench.host.triggers == {"sent": 4, "acknowledged": 1, "refused": 1, "lost": 2, "held": 0}
-    assert bench.host.refusals == {"duty limit": 1, "no answer within 50 ms": 1, "no answer until the end": 1}
+    assert bench.host.triggers.counts == {"sent": 4, "acknowledged": 1, "refused": 1, "lost": 2, "held": 0}
+    assert bench.host.triggers.reasons == {"duty limit": 1, "no answer within 50 ms": 1, "no answer until the end": 1}
     assert len(bench.triggers()) == 4
 
 
@@ -165,20 +181,110 @@ def test_a_protocol_that_fails_is_disabled_and_its_lines_go_off() -> None:
     for _ in range(5):
         bench.decide()
     assert [command.kind for command in bench.desk.sent] == [CommandKind.LEVEL, CommandKind.LEVEL, CommandKind.OFF]
-    assert bench.host.report()["protocols"] == {"task": "ZeroDivisionError: division by zero"}
-    assert ("protocol_failed", {"protocol": "task", "error": "ZeroDivisionError: division by zero", "index": 2}) in (
-        bench.told
-    )
+    (failure,) = [values for event, values in bench.told if event == "protocol_failed"]
+    assert failure["index"] == 2
+    assert failure["error"].startswith("ZeroDivisionError: division by zero (parts.py, line ")
+    assert bench.host.report()["protocols"] == {"task": failure["error"]}
 
 
-def test_a_line_that_the_rig_does_not_have_is_never_switched() -> None:
+def test_a_line_that_was_not_announced_is_never_switched_and_the_protocols_own_goes_off() -> None:
     bench = Bench("Strays")
-    bench.decide()
-    bench.decide()
-    assert bench.desk.sent == []
-    assert "desk.shutter, which the rig does not have" in bench.host.failures["task"]
+    for _ in range(5):
+        bench.decide()
+    assert [(c.line, c.kind) for c in bench.desk.sent] == [
+        ("laser", CommandKind.LEVEL),
+        ("laser", CommandKind.LEVEL),
+        ("laser", CommandKind.OFF),
+    ]
+    assert "desk.shutter, which is not among its outputs" in bench.host.failures["task"]
     with pytest.raises(ConfigError, match=r"protocols.task: it switches 'desk.shutter', but .* are: desk.laser"):
         Bench("Greedy")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "why"),
+    [("Exits", "SystemExit: 3"), ("Mumbles", "must return a list of commands, () for none, but it returned [None]")],
+)
+def test_whatever_a_protocol_does_wrong_disables_it_alone(protocol: str, why: str) -> None:
+    bench = Bench(protocol)
+    bench.decide()
+    bench.decide()
+    assert why in bench.host.failures["task"]
+    assert bench.desk.sent == [OFF]
+
+
+def test_a_board_that_no_living_protocol_serves_is_disarmed_and_its_lease_not_renewed() -> None:
+    bench = Bench("Breaks")
+    for _ in range(6):
+        bench.decide()
+    after = bench.desk.calls[bench.desk.calls.index("arm") :]
+    assert after == ["arm", "renew", "renew", "disarm"]
+
+
+def test_a_protocol_that_decides_too_long_gets_no_stimulus_and_no_lease() -> None:
+    bench = Bench("Slow", age_ms=50)
+    bench.decide()
+    assert bench.desk.sent == []
+    assert "renew" not in bench.desk.calls
+    assert [trigger["reason"] for trigger in bench.triggers()] == ["held: stale pose"]
+
+
+def test_a_pose_from_the_future_is_not_fresh() -> None:
+    bench = Bench()
+    bench.decide(age_ms=-3_600_000)
+    assert bench.desk.sent == []
+    assert "arm" not in bench.desk.calls
+
+
+def test_the_gate_looks_at_all_keypoints_unless_the_protocol_says_which() -> None:
+    bench = Bench("Careful")
+    bench.decide()  # the tail's score is 0
+    assert bench.desk.sent == []
+    bench = Bench("Blind")
+    bench.decide(score=np.nan)
+    assert bench.desk.sent == [PULSE]
+
+
+def test_the_gate_looks_at_the_protocols_own_camera() -> None:
+    for protocol, sent in (("Always", []), ("Second", [PULSE])):
+        bench = Bench(protocol)
+        bench.decide(scores=(0.01, 0.9))
+        assert bench.desk.sent == sent
+
+
+def test_cameras_out_of_step_hold_on_commands_back() -> None:
+    bench = Bench()
+    bench.decide(skew_ms=11)
+    assert [trigger["reason"] for trigger in bench.triggers()] == ["held: cameras not in step"]
+
+
+def test_nothing_is_sent_to_a_board_that_is_not_armed() -> None:
+    bench = Bench(rearm=10_000)
+    bench.decide()
+    bench.desk.says.append(BoardEvent("desk", "lease_lapsed", "", 0))
+    bench.decide()
+    assert bench.desk.sent == [PULSE]
+    assert [trigger["reason"] for trigger in bench.triggers()] == ["held: board not armed"]
+    assert bench.host.report()["boards"] == {"desk": {"lapses": 1}}
+
+
+def test_every_pose_is_shown_to_who_wants_it_but_only_the_newest_can_switch_on() -> None:
+    bench = Bench("Counts")
+    bench.decide()
+    assert bench.host.wants_every_pose
+    bench.host.pass_on(bench.pose())
+    assert bench.host._protocols["task"].seen == 2
+    assert bench.desk.sent == [PULSE, OFF, OFF]
+    assert [trigger["reason"] for trigger in bench.triggers()] == ["held: a newer pose is there"]
+    assert not Bench("Always").host.wants_every_pose
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"), [("Letters", "tuple of names, but got 'snout'"), ("NoReset", "cannot start: ZeroDiv")]
+)
+def test_a_protocol_that_cannot_be_started_is_named(protocol: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"protocols.task: .*{expected}"):
+        Bench(protocol)
 
 
 def test_a_keypoint_that_the_model_does_not_have_is_named() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
+from pydantic import ValidationError
 
 from poseloop.live.config import validate
+from poseloop.live.errors import ConfigError
 from poseloop.live.types import Command, CommandKind, Keypoints, Pose, Trace
 from poseloop.protocols.region import Region, contains
 
@@ -19,14 +21,14 @@ IN, OUT, UNSEEN = (15.0, 15.0), (5.0, 5.0), (np.nan, np.nan)
 def make(**settings: object) -> Region:
     table = {"keypoint": "snout", "polygon": SQUARE, "output": "box.laser", **settings}
     region = Region("test", validate(Region.Settings, json.loads(json.dumps(table)), Path()))
-    region.bind(["tail", "snout"])
+    region.bind(["tail", "snout"], ["top", "side"], 0.5)
     region.reset(0)
     return region
 
 
-def pose_at(point: tuple[float, float], ms: float) -> Pose:
+def pose_at(point: tuple[float, float], ms: float, score: float = 1.0) -> Pose:
     xy = np.array([[[(1, 1), point]]], np.float32)
-    ones = np.ones((1, 2), np.float32)
+    ones = np.full((1, 2), score, np.float32)
     return Pose(
         sequence=0, index=0, keypoints=Keypoints(xy, ones[None]), xyz=None, score=ones, residual_px=ones,
         views=np.ones((1, 2), np.uint8), predicted=xy, predicted_for_ns=0, missing=0, skew_ns=0,
@@ -69,6 +71,34 @@ def test_refractory_time_holds_back_the_next_pulse() -> None:
 def test_inside_switches_on_and_off() -> None:
     kinds = [(i, c.kind) for i, c in run(make(when="inside"), [OUT, IN, IN, UNSEEN, OUT])]
     assert kinds == [(1, CommandKind.LEVEL), (4, CommandKind.OFF)]
+
+
+def test_inside_goes_off_when_the_animal_is_lost_and_on_again_when_it_is_found() -> None:
+    track = [OUT, IN, IN, *[UNSEEN] * 6, IN, OUT]
+    kinds = [(i, c.kind) for i, c in run(make(when="inside", lost_ms=30), track)]
+    # Seen last in frame 2; lost 30 ms later, in frame 5; found in frame 9.
+    assert kinds == [(1, CommandKind.LEVEL), (5, CommandKind.OFF), (9, CommandKind.LEVEL), (10, CommandKind.OFF)]
+
+
+@pytest.mark.parametrize("score", [0.4, np.nan])
+def test_a_point_under_the_gate_is_not_seen(score: float) -> None:
+    region = make()
+    assert not region.decide(pose_at(OUT, 0), ())
+    assert not region.decide(pose_at(IN, 10, score), ())
+    # So the true entry, a frame later, is one.
+    assert region.decide(pose_at(IN, 20), ())
+
+
+def test_the_camera_is_found_by_name() -> None:
+    assert make().camera == 0
+    assert make(camera="side").camera == 1
+    with pytest.raises(ConfigError, match="expected one of top, side, but got 'left'"):
+        make(camera="left")
+
+
+def test_a_polygon_without_inside_is_refused() -> None:
+    with pytest.raises(ValidationError, match="has no inside"):
+        make(polygon=[[0, 0], [10, 10], [20, 20]])
 
 
 def test_reset_forgets() -> None:
