@@ -240,6 +240,7 @@ class Rig(Settings):
     """A whole rig file."""
 
     name: str = "rig"
+    """Stands in reports and messages; the file's own name if it is not given."""
     seed: int = Field(0, ge=0)
     """Given to every protocol's ``reset``."""
     cameras: dict[str, CameraTable] = Field(min_length=1)
@@ -312,7 +313,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
     folder = file.parent
     faults: list[_Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}
-    common: dict[str, Any] = dict(raw)
+    common: dict[str, Any] = {"name": file.stem, **raw}
     for section, (kind, table_type) in _PLUGIN_TABLES.items():
         tables = raw.get(section)
         if not isinstance(tables, dict):

@@ -234,6 +234,10 @@ class Experiment(Protocol):
         """Keypoints that the model must have, and whose score the gate looks at; None = all of the model's."""
 
     @property
+    def commands(self) -> Sequence[Command]:
+        """Examples of what it may ask for; the host refuses a rig whose lines would not obey them. May be empty."""
+
+    @property
     def camera(self) -> int:
         """Number of the camera whose picture it looks at; known after ``bind``."""
 

@@ -43,6 +43,11 @@ class Protocol:
         return ()
 
     @property
+    def commands(self) -> Sequence[Command]:
+        """Examples of what it may ask for: then a rig whose lines would not obey is refused at the start."""
+        return ()
+
+    @property
     def camera(self) -> int:
         """Number of the camera whose picture it looks at, in rig order."""
         return 0

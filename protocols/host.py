@@ -27,7 +27,17 @@ from poseloop.live.output.publish import Subscriber
 from poseloop.live.output.report import Latencies
 from poseloop.live.output.wire import Header
 from poseloop.live.process import STOP, Parent
-from poseloop.live.types import ALL_LINES, BoardEvent, Command, CommandKind, InputEvent, Outcome, PinEdge, Pose
+from poseloop.live.types import (
+    ALL_LINES,
+    BoardEvent,
+    Command,
+    CommandKind,
+    InputEvent,
+    LineSettings,
+    Outcome,
+    PinEdge,
+    Pose,
+)
 from poseloop.protocols.arming import ArmedBoard
 from poseloop.protocols.triggers import Triggers
 
@@ -109,6 +119,10 @@ class Host:
                 if output not in known:
                     outputs = ", ".join(sorted(known)) or "none"
                     raise ConfigError(f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs}")
+            for command in protocol.commands:
+                line = self.rig.boards[command.device].lines[command.line].settings(command.line)
+                if reason := _would_refuse(line, command):
+                    raise ConfigError(f"protocols.{name}: {command.device}.{command.line} {reason}")
 
     def bind(self, header: Header) -> None:
         """Tell the protocols what the model finds, and start them.
@@ -314,6 +328,15 @@ class Host:
             "protocols": {name: self.failures.get(name, "ok") for name in self._protocols},
             "latency_ms": {**self.latencies.as_report(), **self.triggers.latencies.as_report()},
         }
+
+
+def _would_refuse(line: LineSettings, command: Command) -> str:
+    """Why a line would not obey, in words that follow its name; empty if it would."""
+    if command.kind not in line.kinds:
+        return f"would refuse a {command.kind}: its kinds are {', '.join(line.kinds)}"
+    if command.on_us > line.max_on_us:
+        return f"would refuse {command.on_us / 1000:g} ms: its max_on_ms is {line.max_on_us / 1000:g}"
+    return ""
 
 
 def _where(error: BaseException) -> str:

@@ -69,6 +69,11 @@ class Region(Protocol):
         return (self.settings.output,)
 
     @property
+    def commands(self) -> Sequence[Command]:
+        """The pulse, or switching on."""
+        return (self.on(self.settings.output) if self.settings.when == "inside" else self._pulse(),)
+
+    @property
     def camera(self) -> int:
         """The one whose picture the polygon lies in."""
         return self._camera
@@ -119,7 +124,10 @@ class Region(Protocol):
         if not due or self._refractory(now):
             return ()
         self._last_pulse_ns = now
-        return (self.pulse(self.settings.output, self.settings.pulse_ms),)
+        return (self._pulse(),)
+
+    def _pulse(self) -> Command:
+        return self.pulse(self.settings.output, self.settings.pulse_ms)
 
     def _unseen(self, now_ns: int) -> Sequence[Command]:
         if self.settings.when != "inside" or not self._inside or now_ns - self._seen_ns < self.settings.lost_ms * 1e6:

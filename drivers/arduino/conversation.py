@@ -18,6 +18,10 @@ AGAIN_S = 0.25
 
 _ANSWERS = frozenset((ToHost.BOOT, ToHost.ACK, ToHost.REFUSED, ToHost.PONG))
 
+_SPOIL = b"\xff\x00"
+"""Sent after a frame that the port took in part: were only its end missing, the next frame's beginning would complete a
+command that has been reported as lost."""
+
 
 class Conversation:
     """An open port and what is said over it. All calls come from one thread, the owner's."""
@@ -48,6 +52,7 @@ class Conversation:
         self._hear = hear
         self._lose = lose
         self.numbered = numbered
+        self._cut = False
         self.lost = ""
         """Why the link is gone; empty while it is there."""
         self._wanted: set[int] = set()
@@ -96,7 +101,9 @@ class Conversation:
         if self.lost:
             raise DeviceLost(self._device, self.lost)
         try:
-            return self._link.write(frame)
+            whole = self._link.write(_SPOIL + frame if self._cut else frame)
+            self._cut = not whole
+            return whole
         except OSError as error:
             self.lose(f"the connection is gone: {error}")
             raise DeviceLost(self._device, self.lost) from error

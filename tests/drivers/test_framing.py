@@ -1,13 +1,14 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poseloop.drivers.arduino import tables
+from poseloop.drivers.arduino import conversation, tables
 from poseloop.drivers.arduino.framing import MAX_STUFFED, Decoder, WireFrame, crc16, encode, stuff, unstuff
 from poseloop.drivers.arduino.tables import LAYOUTS, MAX_BODY, REASONS, Reason, ToBoard, ToHost
 
@@ -125,3 +126,40 @@ def test_tables_in_the_readme() -> None:
     reasons = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", README, re.M)
     assert {name: int(number) for number, name in reasons} == {reason.name: reason for reason in Reason}
     assert set(REASONS) == set(Reason)
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_frame_that_the_port_took_in_part_never_acts(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part of a pulse arrived, the next frame does not complete it: what was reported as lost stays lost."""
+
+    class Port:
+        def __init__(self) -> None:
+            self.sent = b""
+            self.room = 1000
+
+        def read(self) -> bytes:
+            time.sleep(0.001)
+            return b""
+
+        def write(self, data: bytes) -> bool:
+            taken, self.room = data[: self.room], 1000
+            self.sent += taken
+            return taken == data
+
+        def interrupt(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    port = Port()
+    monkeypatch.setattr(conversation, "open_link", lambda *where: port)
+    talk = conversation.Conversation("box", "port", 9600, lambda arrival: None, lambda why: None, numbered=0)
+    try:
+        pulse = encode(ToBoard.PULSE, 5, LAYOUTS[ToBoard.PULSE].pack(0, 0, 10_000))
+        port.room = min(cut, len(pulse) - 1)
+        assert not talk.write(pulse)
+        assert talk.write(encode(ToBoard.RENEW, 6))
+        assert talk.write(encode(ToBoard.RENEW, 7))
+    finally:
+        talk.close()
+    kinds = [frame.kind for frame in Decoder().feed(port.sent)]
+    assert kinds == [ToBoard.RENEW, ToBoard.RENEW]

@@ -1,11 +1,14 @@
 """What is packed is what is unpacked; what is damaged is refused; and the bytes are those of docs/wire.md."""
 
+import re
+
 import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poses import make_pose
+from repository import ROOT
 
 from poseloop.live.errors import DataError
 from poseloop.live.output import wire
@@ -37,6 +40,29 @@ def test_the_keys_are_those_that_the_document_lists() -> None:
         "camera_score", "xyz", "score", "residual_px", "views", "predicted_for_ns", "predicted",
     ]  # fmt: skip
     assert message["xy"][8:16] == np.array(make_pose().keypoints.xy[0, 0, 1], "<f4").tobytes()
+
+
+def rows(title: str) -> list[str]:
+    """First column of the table under a title of docs/wire.md."""
+    text = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8").split(f"\n## `{title}`\n")[1].split("\n## ")[0]
+    names = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return [name for cell in names for name in re.findall(r"`(\w+)`", cell)]
+
+
+def test_the_document_lists_every_key() -> None:
+    packer = wire.Wire()
+    assert rows("pose") == list(msgpack.unpackb(packer.pose(make_pose())))
+    header = wire.Header("rig", "model", ("a",), ("snout",), (), 0.5)
+    assert ["v", *rows("header")] == list(msgpack.unpackb(packer.header(header)))
+    assert ["v", *rows("preview")] == list(msgpack.unpackb(packer.preview(wire.Preview(3, "a", 0.5, b""))))
+
+
+def test_the_bytes_in_the_document_are_those_of_a_pose() -> None:
+    body = wire.Wire().pose(make_pose(keypoints=1)).hex(" ")
+    text = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8").split("### Byte by byte")[1].split("```")[1]
+    for line in text.splitlines()[1:]:
+        for run in re.findall(r"(?:[0-9a-f]{2} )*[0-9a-f]{2}(?= |$)", line.split("  ")[0]):
+            assert run in body, line
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,14 @@ BAD_RIGS = {
         ),
         ["box", "99", "firmware"],
     ),
+    "pulse longer than the line allows": (
+        SIMULATED.replace("max_on_ms = 60000", "max_on_ms = 5"),
+        ["protocols.task", "box.laser would refuse 20 ms", "max_on_ms is 5"],
+    ),
+    "kind that the line does not obey": (
+        SIMULATED.replace('kinds = ["pulse", "level"]', 'kinds = ["level"]'),
+        ["protocols.task", "box.laser would refuse a pulse", "its kinds are level"],
+    ),
     "address in use": (swap('health = "tcp://127.0.0.1:*"', 'health = "tcp://127.0.0.1:{taken}"'), ["publish.health"]),
 }
 
