@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import ConfigError, DeviceLost, PoseloopError, RigError
@@ -33,12 +31,12 @@ from poseloop.live.types import (
     Command,
     CommandKind,
     InputEvent,
-    LineSettings,
     Outcome,
     PinEdge,
     Pose,
 )
 from poseloop.protocols.arming import ArmedBoard
+from poseloop.protocols.gates import is_fresh, reason_to_hold, would_refuse
 from poseloop.protocols.triggers import Triggers
 
 __all__ = ["Host", "main"]
@@ -50,9 +48,6 @@ _STATUS_NS = 250_000_000
 _DRAIN_S = 1.0
 _OUTCOME_S = 0.5
 """At the end: how long to wait for the engine's last poses, and for the boards' last answers."""
-
-_AHEAD_NS = 20_000_000
-"""A pose may seem to come from the future by as much as a camera's clock is mapped wrongly; not by more."""
 
 _INPUTS = 10_000
 """Input events that wait for the next pose; beyond it the oldest are dropped, and counted."""
@@ -121,7 +116,7 @@ class Host:
                     raise ConfigError(f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs}")
             for command in protocol.commands:
                 line = self.rig.boards[command.device].lines[command.line].settings(command.line)
-                if reason := _would_refuse(line, command):
+                if reason := would_refuse(line, command):
                     raise ConfigError(f"protocols.{name}: {command.device}.{command.line} {reason}")
 
     def bind(self, header: Header) -> None:
@@ -152,7 +147,7 @@ class Host:
     def decide(self, pose: Pose) -> None:
         """Take the newest pose through protocols, gates and boards, then renew the lease if it is still fresh."""
         self.collect()
-        if self._fresh(pose):
+        if is_fresh(self.rig.gates, pose):
             for item in self._boards.values():
                 item.fresh_pose(now_ns())
         inputs = list(self._inputs)
@@ -169,7 +164,7 @@ class Host:
                 ticket = self._boards[command.device].board.send(command)
                 self.triggers.sent(command, ticket, pose.index, trace)
         # Looked at again: the protocols may have taken their time.
-        if self._fresh(pose):
+        if is_fresh(self.rig.gates, pose):
             for item in self._boards.values():
                 item.renew()
         else:
@@ -196,9 +191,6 @@ class Host:
 
     def _alive(self) -> list[str]:
         return [name for name in self._protocols if name not in self.failures]
-
-    def _fresh(self, pose: Pose) -> bool:
-        return -_AHEAD_NS <= now_ns() - pose.trace.exposed_ns <= self.rig.gates.age_ms * 1e6
 
     def _ask(self, name: str, pose: Pose, inputs: Sequence[InputEvent]) -> Sequence[Command]:
         """A protocol's commands, all of which it may give; none, and the protocol is disabled, if anything is wrong."""
@@ -242,20 +234,8 @@ class Host:
             item.served = name in served
 
     def _reason_to_hold(self, name: str, command: Command, pose: Pose) -> str:
-        """Why an on-command must not go out; empty if it may."""
-        gates = self.rig.gates
-        if not self._fresh(pose):
-            return "stale pose"
-        if pose.missing > gates.missing:
-            return "incomplete set"
-        if pose.skew_ns > gates.skew_ms * 1e6:
-            return "cameras not in step"
-        camera, points = self._watched[name]
-        scores = pose.keypoints.score[camera, 0, points]
-        # A NaN score fails this comparison, as it must.
-        if not np.all(scores >= gates.score):
-            return "low score"
-        return "" if self._boards[command.device].armed else "board not armed"
+        reason = reason_to_hold(self.rig.gates, pose, *self._watched[name])
+        return reason or ("" if self._boards[command.device].armed else "board not armed")
 
     def collect(self) -> None:
         """Take what the boards have to say.
@@ -328,15 +308,6 @@ class Host:
             "protocols": {name: self.failures.get(name, "ok") for name in self._protocols},
             "latency_ms": {**self.latencies.as_report(), **self.triggers.latencies.as_report()},
         }
-
-
-def _would_refuse(line: LineSettings, command: Command) -> str:
-    """Why a line would not obey, in words that follow its name; empty if it would."""
-    if command.kind not in line.kinds:
-        return f"would refuse a {command.kind}: its kinds are {', '.join(line.kinds)}"
-    if command.on_us > line.max_on_us:
-        return f"would refuse {command.on_us / 1000:g} ms: its max_on_ms is {line.max_on_us / 1000:g}"
-    return ""
 
 
 def _where(error: BaseException) -> str:

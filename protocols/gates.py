@@ -1,0 +1,49 @@
+"""When an on-command must not go out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from poseloop.live import config
+from poseloop.live.clock import now_ns
+from poseloop.live.types import Command, LineSettings, Pose
+
+__all__ = ["is_fresh", "reason_to_hold", "would_refuse"]
+
+_AHEAD_NS = 20_000_000
+"""A pose may seem to come from the future by as much as a camera's clock is mapped wrongly; not by more."""
+
+
+def is_fresh(gates: config.Gates, pose: Pose) -> bool:
+    """Is the pose young enough, now?"""
+    return -_AHEAD_NS <= now_ns() - pose.trace.exposed_ns <= gates.age_ms * 1e6
+
+
+def reason_to_hold(gates: config.Gates, pose: Pose, camera: int, points: Sequence[int]) -> str:
+    """Why no on-command may come of this pose; empty if one may.
+
+    Args:
+        gates: the rig's.
+        pose: what the command was decided on.
+        camera: whose picture the protocol looks at.
+        points: numbers of the keypoints that it needs.
+    """
+    if not is_fresh(gates, pose):
+        return "stale pose"
+    if pose.missing > gates.missing:
+        return "incomplete set"
+    if pose.skew_ns > gates.skew_ms * 1e6:
+        return "cameras not in step"
+    # A NaN score fails this comparison, as it must.
+    return "" if np.all(pose.keypoints.score[camera, 0, points] >= gates.score) else "low score"
+
+
+def would_refuse(line: LineSettings, command: Command) -> str:
+    """Why a line would not obey, in words that follow its name; empty if it would."""
+    if command.kind not in line.kinds:
+        return f"would refuse a {command.kind}: its kinds are {', '.join(line.kinds)}"
+    if command.on_us > line.max_on_us:
+        return f"would refuse {command.on_us / 1000:g} ms: its max_on_ms is {line.max_on_us / 1000:g}"
+    return ""
