@@ -307,7 +307,11 @@ class ArduinoBoard:
     def _repeat_offs(self, talk: Conversation) -> None:
         talk.drain()
         now = now_ns()
-        self._give_up(self._ledger.take_hopeless(now), "no answer within 1 s")
+        if hopeless := self._ledger.take_hopeless(now):
+            self._give_up(hopeless, "no answer within 1 s")
+            # Something may be on that was to be off: whoever owns the board must not go on as if nothing were.
+            talk.lose("the board has not acknowledged an off command for 1 s")
+            return
         for sent in self._ledger.due_again(now):
             talk.write(sent.frame)
 

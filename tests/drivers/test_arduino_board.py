@@ -272,6 +272,16 @@ def test_commands_on_their_way_are_lost_with_the_plug() -> None:
         assert {ear.outcome(ticket).kind for ticket in tickets} == {OutcomeKind.LOST}
 
 
+def test_an_off_that_is_never_acknowledged_counts_as_a_lost_link() -> None:
+    """The board may have switched off or not: its owner must not go on as if it had."""
+    with opened("--drop-acks", "100000", lease_ms=LONG_LEASE_MS) as (board, ear, _):
+        ticket = board.send(off())
+        assert ear.outcome(ticket).kind is OutcomeKind.LOST
+        assert "not acknowledged an off command" in ear.state(BoardState.LINK_LOST).detail
+        with pytest.raises(DeviceLost):
+            board.renew()
+
+
 def test_after_a_lost_link_the_board_can_be_opened_again(tmp_path) -> None:
     with firmware("--stay") as (_, port):
         board = arduino(port)
