@@ -83,6 +83,8 @@ LAYOUTS: Mapping[int, Struct] = {
     ToBoard.PULSE: Struct("<BII"),  # line, delay_us, on_us
     ToBoard.TRAIN: Struct("<BIIII"),  # line, delay_us, on_us, period_us, count
     ToBoard.LEVEL: Struct("<BI"),  # line, delay_us
+    ToBoard.CAMERA: Struct("<BIII"),  # line, period_us, width_us, count
+    ToBoard.SYNC: Struct("<BII"),  # line, code, bit_us
     ToHost.BOOT: Struct("<BBBBBBBHIHHI"),  # see Boot
     ToHost.ACK: Struct("<I"),  # time
     ToHost.REFUSED: Struct("<BBI"),  # reason, kind of the refused frame, time
@@ -90,6 +92,7 @@ LAYOUTS: Mapping[int, Struct] = {
     ToHost.INPUT: Struct("<BBI"),  # line, 1 = at its active level, time
     ToHost.STATE: Struct("<BBBI"),  # state, cause, line, time
     ToHost.PONG: Struct("<IHH"),  # time, damaged frames received, frames not sent
+    ToHost.FRAME: Struct("<BII"),  # line, count, time
 }
 """Payload of every kind of frame; little-endian, without padding."""
 

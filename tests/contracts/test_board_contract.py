@@ -1,6 +1,7 @@
 """One suite over every board: what a host may rely on, whatever is behind the driver."""
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from boards import (
     read_trace,
     train,
 )
+from simavr.emulator import on_terminal
 
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.sim.board import SimulatedBoard
@@ -80,9 +82,40 @@ def arduino_over_pty(folder: Path) -> Iterator[Bench]:
             board.close()
 
 
+@contextlib.contextmanager
+def firmware_over_pty(folder: Path) -> Iterator[Bench]:
+    trace = folder / "trace.jsonl"
+    with on_terminal(trace) as port:
+        board = ArduinoBoard("board", ArduinoBoard.Settings(port=port))
+        try:
+            # The emulator counts cycles; an edge that meets another line's may be this late.
+            yield Bench(board, lambda: read_pins(trace), width_error_us=20)
+        finally:
+            board.close()
+
+
+def read_pins(trace: Path) -> list[TraceEdge]:
+    """What the emulated chip's pins did, as a board that knows the lines' active levels tells it."""
+    text = trace.read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    active_high = {line.pin: line.active_high for line in LINES}
+    found: list[TraceEdge] = []
+    on: set[int] = set()
+    for row in rows:
+        pin = row.get("pin")
+        if pin not in active_high:
+            continue
+        active = row["driven"] and row["high"] == active_high[pin]
+        if active != (pin in on):
+            found.append(TraceEdge(row["host_ns"], row["board_us"], pin, active))
+            on ^= {pin}
+    return found
+
+
 ROWS = (
     Row("simulated-tcp", simulated_over_tcp),
     Row("arduino-pty", arduino_over_pty, posix_only=True),
+    pytest.param(Row("firmware", firmware_over_pty), marks=pytest.mark.firmware),
 )
 
 

@@ -174,6 +174,6 @@ def test_a_protocol_that_fails_ends_in_a_failing_exit_code(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    assert report["protocols"] == {"task": "ZeroDivisionError: division by zero (fails.py, line 8)"}
+    assert report["protocols"] == {"task": "ZeroDivisionError: division by zero (fails.py, line 9)"}
     assert "a protocol may print" in done.stderr
     assert accounted(report["frames"])
