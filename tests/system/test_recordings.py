@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 from rigs import poseloop, processes_in
+from simavr.emulator import on_terminal
 
 RIGS = ROOT / "docs" / "rigs"
 
 
-def run(rig: str, folder: Path, *arguments: object) -> dict:
+def run(rig: str | Path, folder: Path, *arguments: object) -> dict:
     done = poseloop("run", RIGS / rig, "--headless", "--report", "r.json", *arguments, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     assert processes_in(folder) == {}
@@ -40,3 +41,26 @@ def test_as_fast_as_possible_skips_no_frame(data: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
     report = run("tracktor.toml", tmp_path)
     assert report["frames"] == {"captured": 10000, "processed": 10000, "dropped": {}, "incomplete": 0}
+
+
+@pytest.mark.firmware
+def test_the_same_with_the_firmware_that_a_lab_flashes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a recorded mouse to a pin of the emulated chip: its edges are the triggers that were acknowledged."""
+    monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
+    trace = tmp_path / "trace.jsonl"
+    rig = (RIGS / "openfield.toml").read_text(encoding="utf-8")
+    assert 'use = "sim"' in rig
+    with on_terminal(trace) as port:
+        (tmp_path / "rig.toml").write_text(rig.replace('use = "sim"', f'use = "arduino"\nport = "{port}"'), "utf-8")
+        report = run(tmp_path / "rig.toml", tmp_path, "--seconds", 25)
+    rows = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
+    laser = [(row["cycle"], row["driven"] and row["high"]) for row in rows if row.get("pin") == 9]
+    rises = [cycle for (cycle, on), (_, was_on) in zip(laser[1:], laser, strict=False) if on and not was_on]
+    falls = [cycle for (cycle, on), (_, was_on) in zip(laser[1:], laser, strict=False) if was_on and not on]
+    assert len(rises) == report["triggers"]["acknowledged"] > 0
+    for rise, fall in zip(rises, falls, strict=True):
+        # 20 ms at 16 MHz; shorter only if the run's end or a lapse on a busy machine cut it off.
+        assert fall - rise <= 20_000 * 16 + 160
+    assert not laser[-1][1]
