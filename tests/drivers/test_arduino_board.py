@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 import serial
@@ -348,6 +349,32 @@ def test_clock_follows_drift_and_wraps_for_days() -> None:
     for ago_ns in (0, 10**6, 10**9, 10 * 10**9):
         then_ns = 2 * day_ns - ago_ns
         assert clock.host_ns(wire_us(then_ns), 2 * day_ns) == pytest.approx(then_ns, abs=2000)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clock_stays_within_200_us_for_ten_minutes_of_drift_and_serial_jitter(seed: int) -> None:
+    """50 ppm, one exchange a second, USB frames of 1 ms, an adapter's stall of up to 16 ms in one of twenty ways."""
+    random = np.random.default_rng(seed)
+    clock, start_us = BoardClock(), 2**32 - 300_000_000  # it wraps on the way
+
+    def wire_us(host_ns: float) -> int:
+        return (start_us + int(host_ns / 4000 * (1 + 50e-6)) * 4) & 0xFFFFFFFF  # micros() counts in fours
+
+    def way_ns() -> float:
+        stall = random.uniform(0, 16e6) if random.random() < 0.05 else 0.0
+        return 100_000 + random.exponential(80_000) + random.uniform(0, 1e6) * (random.random() < 0.3) + stall
+
+    for k in range(10):  # the burst at the start
+        out, back = way_ns(), way_ns()
+        clock.learn(int(k * 2e6), wire_us(k * 2e6 + out), int(k * 2e6 + out + back))
+    errors = []
+    for second in range(1, 601):
+        began = second * 1e9
+        out, back = way_ns(), way_ns()
+        clock.learn(int(began), wire_us(began + out), int(began + out + back))
+        edges = began + random.uniform(0.02e9, 0.98e9, 20)
+        errors += [abs(clock.host_ns(wire_us(edge), int(edge + way_ns())) - edge) for edge in edges]
+    assert np.percentile(errors, 95) <= 200_000
 
 
 def test_ledger_forgets_the_oldest_tickets() -> None:
