@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 SETTLE_S = 2.0
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
-NEVER_SKIPPED_IN_CI = ("real_data", "firmware")
+NEVER_SKIPPED_IN_CI = ("real_data", "firmware", "tensorflow")
 
 # An example's first call may compile a kernel, so a time limit per example would be noise.
 hypothesis.settings.register_profile("poseloop", deadline=None, derandomize=IN_CI)

@@ -1,0 +1,1 @@
+"""Implement the sub-commands of offline work, one module each, found by entry point."""
