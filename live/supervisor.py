@@ -112,7 +112,9 @@ class Supervisor:
             was, silent = silent, time.monotonic() - self._heard_s > _SILENT_S
             if silent and not was:
                 self._tell("host", {"event": "silent", "seconds": _SILENT_S})
-            if "host" in self._done | self._reports.keys():
+            host_ended = "host" in self._done | self._reports.keys()
+            # When the recordings end, the host may have noticed before the engine's report is here.
+            if host_ended and not self._reports.get("host", {}).get("engine_ended"):
                 self._errors.append({"process": "host", "text": "the host ended by itself", "expected": True})
             if time.monotonic() >= ends_s:
                 why = "the time was over"

@@ -331,13 +331,14 @@ def main(parent: Parent) -> None:
         return
     host = Host(parse_rig(request["rig"], Path(request["file"]), ("boards", "protocols")), parent.say)
     host.open()
+    engine_ended = False
     try:
         message = parent.receive()
         if message is not None and message["event"] == "subscribe":
             with Subscriber(message["endpoint"]) as poses:
                 host.bind(poses.header)
                 parent.say("ready")
-                _loop(host, poses, parent)
+                engine_ended = _loop(host, poses, parent)
         host.off()
         host.settle(_OUTCOME_S)
     finally:
@@ -345,10 +346,12 @@ def main(parent: Parent) -> None:
         host.off()
         host.close()
         host.triggers.close_all()
-        parent.say("report", **host.report())
+        # The supervisor has to tell an end that follows from the engine's from one that nobody asked for.
+        parent.say("report", engine_ended=engine_ended, **host.report())
 
 
-def _loop(host: Host, poses: Subscriber, parent: Parent) -> None:
+def _loop(host: Host, poses: Subscriber, parent: Parent) -> bool:
+    """Decide until the parent says stop; True = until the engine's last pose."""
     next_status_ns = 0
     finishing_ns = 0
     while True:
@@ -363,11 +366,11 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> None:
             parent.say("status", **host.status())
         message = parent.receive(0)
         if message is not None and message["event"] == STOP:
-            return
+            return False
         if message is not None and message["event"] == "finish":
             finishing_ns = now + int(_DRAIN_S * 1e9)
         if poses.ended or (finishing_ns and now > finishing_ns):
-            return
+            return True
 
 
 def _take(host: Host, poses: Subscriber) -> None:
