@@ -221,7 +221,7 @@ class Supervisor:
 
 
 def _ending(process: str, message: Message) -> str:
-    how = "was killed" if message["code"] < 0 or message.get("killed") else "ended by itself"
+    how = "was killed" if message["code"] < 0 else "ended by itself"
     return f"the {process} process {how} (exit code {message['code']}); outputs go off when their lease lapses"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,3 +124,22 @@ def opened(
             yield board, Ear(board), process
         finally:
             board.close()
+
+
+def damage(clean: bytes, chance: random.Random) -> bytes:
+    """Change, lose, double or cut bytes until the frame is another one."""
+    wire = bytearray(clean)
+    while wire == clean:
+        at = chance.randrange(len(wire))
+        match chance.randrange(4):
+            case 0:
+                wire[at] = chance.randrange(256)
+            case 1:
+                del wire[at]
+            case 2:
+                wire.insert(at, wire[at])
+            case 3:
+                del wire[at:]
+        if chance.random() < 0.3 and wire:
+            wire[chance.randrange(len(wire))] ^= 1 << chance.randrange(8)
+    return bytes(wire)

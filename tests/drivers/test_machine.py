@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
+from boards import damage
 
 from poseloop.drivers.arduino.framing import Decoder, crc16, encode
 from poseloop.drivers.arduino.tables import (
@@ -611,22 +612,3 @@ def test_random_damage_never_moves_a_pin(armed) -> None:
         armed.raw(b"\0" + damage(clean, chance) + b"\0", at=armed.now + 5)
     assert not armed.edges
     assert armed.say(*ON["pulse"])[0].kind == ToHost.ACK, "it was listening all the time"
-
-
-def damage(clean: bytes, chance: random.Random) -> bytes:
-    """Change, lose, double or cut bytes until the frame is another one."""
-    wire = bytearray(clean)
-    while wire == clean:
-        at = chance.randrange(len(wire))
-        match chance.randrange(4):
-            case 0:
-                wire[at] = chance.randrange(256)
-            case 1:
-                del wire[at]
-            case 2:
-                wire.insert(at, wire[at])
-            case 3:
-                del wire[at:]
-        if chance.random() < 0.3 and wire:
-            wire[chance.randrange(len(wire))] ^= 1 << chance.randrange(8)
-    return bytes(wire)

@@ -4,6 +4,7 @@ import random
 from statistics import median
 
 import pytest
+from boards import damage
 from simavr.emulator import BYTE_US, MEGA, UNO, Chip, Script, input_line, output
 
 from poseloop.drivers.arduino.tables import ALL, KindFlag, State, ToBoard, ToHost
@@ -191,23 +192,6 @@ def test_lines_that_are_due_at_nearly_the_same_time() -> None:
     assert max(starts) - min(starts) <= 400
 
 
-def harmed(clean: bytes, chance: random.Random) -> bytes:
-    """Change, lose, double or cut bytes until the frame is another one."""
-    wire = bytearray(clean)
-    while wire == clean:
-        at = chance.randrange(len(wire))
-        match chance.randrange(4):
-            case 0:
-                wire[at] = chance.randrange(256)
-            case 1:
-                del wire[at]
-            case 2:
-                wire.insert(at, wire[at])
-            case 3:
-                del wire[at:]
-    return bytes(wire)
-
-
 def flipped(clean: bytes, chance: random.Random) -> bytes:
     wire = bytearray(clean)
     bit = chance.randrange(len(wire) * 8)
@@ -223,7 +207,7 @@ ORDERS = [
 ]
 
 
-@pytest.mark.parametrize("harm", [harmed, flipped])
+@pytest.mark.parametrize("harm", [damage, flipped])
 def test_ten_thousand_harmed_frames_move_no_pin(harm) -> None:
     chance = random.Random(4)
     script = Script()
