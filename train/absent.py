@@ -18,7 +18,7 @@ from pydantic import Field
 from poseloop.live.config import Settings
 from poseloop.live.types import Image
 from poseloop.train.labels import LabelledFrame, Labels
-from poseloop.train.photometric import texture
+from poseloop.train.textures import texture
 from poseloop.train.pictures import Pictures
 
 __all__ = ["Absent", "body", "empty_scenes", "free_shift", "paint_over"]
@@ -42,7 +42,7 @@ class Absent(Settings):
 
     painted: float = Field(0.10, ge=0, le=1)
     """Share of pictures whose animals are painted over, or that show the empty scene."""
-    other: float = Field(0.06, ge=0, le=1)
+    other: float = Field(0.12, ge=0, le=1)
     """Share of pictures that show something else altogether."""
 
 
@@ -129,7 +129,7 @@ def paint_over(
     """
     mask = body(xy, (crop.shape[0], crop.shape[1]), least_px)
     soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), float(rng.uniform(1, 5)))
-    other = texture(crop.shape, rng, leaves=0.3) if cover is None else cover
+    other = texture(crop.shape, rng, rich=0.3) if cover is None else cover
     return np.asarray(cv2.blendLinear(crop, other, 1 - soft, soft), np.uint8).reshape(crop.shape)
 
 

@@ -32,7 +32,8 @@ from poseloop.live.errors import ConfigError
 from poseloop.live.types import Float32, Image
 from poseloop.train import mirror
 from poseloop.train.absent import Absent, free_shift, paint_over
-from poseloop.train.photometric import Blur, Compression, Light, Noise, blur, compress, relight, roughen, texture
+from poseloop.train.photometric import Blur, Compression, Light, Noise, blur, compress, relight, roughen
+from poseloop.train.textures import texture
 
 __all__ = ["Augmentation", "Augmenter", "Geometry", "Occluders", "Sample"]
 
@@ -210,7 +211,7 @@ class Augmenter:
         kind: Literal["animal", "painted", "empty", "other"] = "animal"
         chance = rng.random() - settings.absent.other
         if chance < 0:
-            kind, image = "other", texture((size, size, *picture.shape[2:]), rng, leaves=0.5)
+            kind, image = "other", texture((size, size, *picture.shape[2:]), rng, rich=0.6)
         elif chance < settings.absent.painted:
             if scene is not None and rng.random() < 0.5:
                 kind, image = "empty", warp(scene, matrix)

@@ -21,7 +21,7 @@ from poseloop.live.types import Float32, Image
 from poseloop.live.vision import Network
 from poseloop.train.absent import empty_scenes, paint_over
 from poseloop.train.labels import Labels
-from poseloop.train.photometric import texture
+from poseloop.train.textures import texture
 from poseloop.train.pictures import Pictures
 
 __all__ = ["scores", "shift_logits", "shifts"]
@@ -63,8 +63,8 @@ def scores(network: Network, labels: Labels, seed: int) -> tuple[Float32, npt.ND
     def without() -> Iterator[Image]:
         for frame in frames:
             yield paint_over(pictures(frame), frame.xy, scenes.get(frame.video), rng)
-        for frame in frames[::4]:
-            yield texture(pictures(frame).shape, rng)
+        for frame in frames[::2]:
+            yield texture(pictures(frame).shape, rng, rich=0.7)
         yield from scenes.values()
 
     present = np.stack([score(pictures(frame)) for frame in frames])

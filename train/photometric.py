@@ -16,7 +16,7 @@ from pydantic import Field
 from poseloop.live.config import Settings
 from poseloop.live.types import Float32, Image
 
-__all__ = ["Blur", "Compression", "Light", "Noise", "blur", "compress", "relight", "roughen", "texture"]
+__all__ = ["Blur", "Compression", "Light", "Noise", "blur", "compress", "relight", "roughen"]
 
 _LEVELS = np.linspace(0, 1, 256)[:, None]
 _BANK = 1 << 21
@@ -134,95 +134,3 @@ def compress(image: Image, compression: Compression, rng: np.random.Generator) -
     _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     flags = cv2.IMREAD_GRAYSCALE if image.ndim == 2 else cv2.IMREAD_COLOR
     return np.asarray(cv2.imdecode(coded, flags), np.uint8)
-
-
-def texture(shape: tuple[int, ...], rng: np.random.Generator, leaves: float = 0.0) -> Image:
-    """Paint something that is no animal: clouds, stripes, tiles, shapes, heaps of leaves, or one over the other.
-
-    Leaves of all sizes that hide each other have edges and shades as pictures of the world have them (Lee, Mumford and
-    Huang 2001, *Occlusion models for natural images*), which makes them the hardest of these to tell from a scene.
-
-    Args:
-        shape: (h, w) or (h, w, 3).
-        rng: where chance comes from.
-        leaves: share of heaps of leaves; they take the longest to paint.
-    """
-    height, width = shape[:2]
-    canvas = np.empty(shape, np.uint8)
-    if rng.random() < leaves:
-        return _leaves(canvas, rng)
-    kinds = rng.permutation(4)[: int(rng.integers(1, 3))]
-    canvas[:] = _colour(shape, rng)
-    for kind in kinds:
-        if kind == 0:
-            low = rng.integers(0, 256, (int(rng.integers(2, 24)), int(rng.integers(2, 24)), *shape[2:]), np.uint8)
-            if len(shape) == 3 and rng.random() < 0.7:  # most scenes have little colour
-                low = low // 8 + low[..., :1] // 8 * 7
-            canvas = np.asarray(cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-        elif kind == 3:
-            for _ in range(int(rng.integers(1, 8))):
-                _shape(canvas, rng)
-        else:
-            mask = _waves(height, width, rng, tiles=kind == 2)
-            canvas[mask] = _colour(shape, rng)
-    return canvas
-
-
-def _leaves(canvas: Image, rng: np.random.Generator) -> Image:
-    """Cover a canvas with ellipses and polygons whose sizes follow a power law, the last ones on top."""
-    height, width = canvas.shape[:2]
-    canvas[:] = _colour(canvas.shape, rng)
-    count = int(rng.integers(30, 120))
-    smallest, largest = 5.0, max(height, width) / 2
-    # Inverse of the distribution of r^-2 between the two.
-    at = rng.random(count)
-    radii = 1 / (at / smallest + (1 - at) / largest)
-    middles = rng.uniform(0, 1, (count, 2)) * (width, height)
-    flat, turn = rng.uniform(0.3, 1, count), rng.uniform(0, 180, count)
-    colours = np.clip(rng.uniform(0, 255, (count, 1)) + rng.normal(0, 15, (count, 3)), 0, 255)
-    corners = rng.integers(3, 8, count)  # 7 stands for an ellipse, and so do half of the others
-    round_ones = (corners == 7) | (rng.random(count) < 0.5)
-    for n in range(count):
-        colour = tuple(colours[n].tolist())
-        if round_ones[n]:
-            axes = (max(1, round(radii[n])), max(1, round(radii[n] * flat[n])))
-            place = (round(middles[n, 0]), round(middles[n, 1]))
-            cv2.ellipse(canvas, place, axes, turn[n], 0, 360, colour, -1, cv2.LINE_AA)
-        else:
-            angles = np.sort(rng.uniform(0, 2 * math.pi, corners[n]))
-            polygon = middles[n] + radii[n] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-            cv2.fillPoly(canvas, [polygon.round().astype(np.int32)], colour, cv2.LINE_AA)
-    if rng.random() < 0.7:  # shades that run over all of them
-        low = rng.uniform(0.5, 1.2, (int(rng.integers(2, 6)), int(rng.integers(2, 6)))).astype(np.float32)
-        shade = cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC)
-        wide = shade if canvas.ndim == 2 else cv2.merge([shade] * 3)
-        canvas = np.asarray(cv2.multiply(canvas, wide, dtype=cv2.CV_8U), np.uint8)
-    return canvas
-
-
-def _colour(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A colour, mostly near grey, as scenes are."""
-    grey = rng.integers(0, 256)
-    if len(shape) == 2:
-        return np.asarray(grey, np.uint8)
-    return np.clip(grey + rng.normal(0, 30 if rng.random() < 0.3 else 6, 3), 0, 255).astype(np.uint8)
-
-
-def _waves(height: int, width: int, rng: np.random.Generator, tiles: bool) -> npt.NDArray[np.bool_]:
-    """Where one of two colours of stripes, or of tiles, goes: (h, w)."""
-    angle = rng.uniform(0, math.pi)
-    period = math.exp(rng.uniform(math.log(6), math.log(120)))
-    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    one = np.floor((x * math.cos(angle) + y * math.sin(angle)) / period + rng.random()).astype(np.int32)
-    if not tiles:
-        return np.asarray(one % 2 == 0)
-    other = np.floor((y * math.cos(angle) - x * math.sin(angle)) / period + rng.random()).astype(np.int32)
-    return np.asarray((one + other) % 2 == 0)
-
-
-def _shape(canvas: Image, rng: np.random.Generator) -> None:
-    height, width = canvas.shape[:2]
-    middle = (int(rng.integers(0, width)), int(rng.integers(0, height)))
-    axes = tuple(int(a) for a in rng.integers(3, max(4, min(height, width) // 3), 2))
-    colour = tuple(float(v) for v in np.atleast_1d(_colour(canvas.shape, rng)))
-    cv2.ellipse(canvas, middle, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)

@@ -16,7 +16,7 @@ from poseloop.live.errors import DataError
 from poseloop.live.types import Colour, Float32, Image
 from poseloop.live.vision import Network
 from poseloop.live.vision.metadata import Decoding, ModelInfo
-from poseloop.train import confidence, evaluate, export, labels, model, pictures, proof
+from poseloop.train import confidence, evaluate, export, labels, model, pictures, proof, targets
 from poseloop.train.absent import Absent
 from poseloop.train.augment import Augmentation
 from poseloop.train.batches import Batches
@@ -191,7 +191,7 @@ def _describe(recipe: Recipe, project: Labels, settings: Augmentation) -> ModelI
         colour=architecture.colour,
         stride=architecture.stride,
         size_multiple=model.SIZE_MULTIPLE,
-        decoding=Decoding(method="centroid", window=5),
+        decoding=Decoding(method="centroid", window=targets.window(settings.sigma)),
         training={
             "data_digest": project.digest,
             "project": project.project.resolve().name,

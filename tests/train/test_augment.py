@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poseloop.live.errors import ConfigError
-from poseloop.train import absent, mirror, photometric
+from poseloop.train import absent, mirror, photometric, textures
 from poseloop.train.augment import Augmentation, Augmenter, Geometry, Occluders, Sample
 from poseloop.train.photometric import Blur, Compression, Light, Noise
 
@@ -280,7 +280,7 @@ def test_other_things_show_no_keypoint_at_all() -> None:
 
 @pytest.mark.parametrize("shape", [(80, 96), (80, 96, 3)])
 def test_textures_differ(shape: tuple[int, ...]) -> None:
-    made = [photometric.texture(shape, np.random.default_rng(seed), leaves=0.4) for seed in range(30)]
+    made = [textures.texture(shape, np.random.default_rng(seed), rich=0.5) for seed in range(30)]
     assert all(one.shape == shape and one.dtype == np.uint8 for one in made)
     assert len({one.tobytes() for one in made}) == 30
 
