@@ -18,8 +18,8 @@ from pydantic import Field
 from poseloop.live.config import Settings
 from poseloop.live.types import Image
 from poseloop.train.labels import LabelledFrame, Labels
-from poseloop.train.textures import texture
 from poseloop.train.pictures import Pictures
+from poseloop.train.textures import texture
 
 __all__ = ["Absent", "body", "empty_scenes", "free_shift", "paint_over"]
 

@@ -21,8 +21,8 @@ from poseloop.live.types import Float32, Image
 from poseloop.live.vision import Network
 from poseloop.train.absent import empty_scenes, paint_over
 from poseloop.train.labels import Labels
-from poseloop.train.textures import texture
 from poseloop.train.pictures import Pictures
+from poseloop.train.textures import texture
 
 __all__ = ["scores", "shift_logits", "shifts"]
 

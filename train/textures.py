@@ -1,7 +1,7 @@
 """Pictures of something that is no animal, painted: what a network is to say nothing to.
 
-Clouds, stripes, tiles, shapes, heaps of leaves, boards of squares before them: none is a picture of anything, but between
-them they have the edges, corners, round things and shades of which pictures of the world are made.
+Clouds, stripes, tiles, shapes, heaps of leaves, boards of squares before them: none is a picture of anything, but
+between them they have the edges, corners, round things and shades of which pictures of the world are made.
 """
 
 from __future__ import annotations
