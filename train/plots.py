@@ -6,7 +6,7 @@ Curves are drawn with matplotlib where it is installed (it comes with the extra 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,21 @@ __all__ = ["write"]
 _WORST = 8
 
 
-def write(predictions: Predictions, result: Mapping[str, Any], title: str, folder: Path) -> list[Path]:
-    """Draw errors per keypoint, the score's reliability and the worst frames, and a page (``index.html``) with them.
+def write(
+    predictions: Predictions,
+    result: Mapping[str, Any],
+    title: str,
+    folder: Path,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> list[Path]:
+    """Draw errors per keypoint, the score's reliability, the training and the worst frames, and a page with them.
+
+    Args:
+        predictions: what the model said.
+        result: what `evaluate.measure` made of it.
+        title: of page and plots.
+        folder: where all goes; the page is ``index.html``.
+        history: the model's own ``training["history"]``; without it, no learning curve is drawn.
 
     Returns:
         The files, the page first.
@@ -42,6 +55,9 @@ def write(predictions: Predictions, result: Mapping[str, Any], title: str, folde
         _reliability(result["reliability"], title, files[1])
     else:
         _plain(result, files)
+    if history and find_spec("matplotlib") is not None:
+        files.append(folder / "learning_curve.png")
+        _learning(history, title, files[-1])
     files.extend(_worst(predictions, folder))
     page = folder / "index.html"
     shown = "\n".join(f'<p><img src="{file.name}" alt="{html.escape(file.stem)}"></p>' for file in files)
@@ -102,6 +118,25 @@ def _reliability(reliability: Mapping[str, Any], title: str, file: Path) -> None
     count.set_yscale("symlog")
     count.set_xlabel("score")
     count.set_ylabel("points")
+    figure.savefig(file, dpi=120)
+
+
+def _learning(history: Sequence[Mapping[str, Any]], title: str, file: Path) -> None:
+    """Loss and held-out error over the training's minutes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    minutes = [point["elapsed_s"] / 60 for point in history]
+    axes.plot(minutes, [point["loss"] for point in history], "s-", color="tab:grey", label="loss (left)")
+    axes.set_ylabel("loss")
+    axes.set_xlabel("minutes of training")
+    axes.set_title(title)
+    right = axes.twinx()
+    right.plot(minutes, [point["error_px"] for point in history], "o-", label="held-out error (right)")
+    right.set_ylim(bottom=0)
+    right.set_ylabel("mean error of held-out frames, px")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     figure.savefig(file, dpi=120)
 
 

@@ -17,7 +17,6 @@ from poseloop.live.types import Colour, Float32, Image
 from poseloop.live.vision import Network
 from poseloop.live.vision.metadata import Decoding, ModelInfo
 from poseloop.train import confidence, evaluate, export, labels, model, pictures, proof, targets
-from poseloop.train.absent import Absent
 from poseloop.train.augment import Augmentation
 from poseloop.train.batches import Batches
 from poseloop.train.fit import Fitted, Plan, Point, Trainer
@@ -28,9 +27,6 @@ __all__ = ["GOLDEN", "Recipe", "golden_pictures", "train"]
 
 GOLDEN = 24
 """Pictures of the golden-pose proof."""
-
-_ABSENT = Absent(painted=0.1, other=0.08)
-"""More than a short training's share: what is not learned early, that other things are no animal, a laser finds out."""
 
 _PACKAGES = ("poseloop", "tensorflow", "tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -82,7 +78,7 @@ def train(
     for problem in project.problems:
         say(str(problem))
     learned, held_out = labels.split(project, recipe.test_share, plan.seed)
-    settings = Augmentation.preset(recipe.view, project.keypoints).model_copy(update={"absent": _ABSENT})
+    settings = Augmentation.preset(recipe.view, project.keypoints)
     say(
         f"{len(learned.frames)} frames to learn from, {len(held_out.frames)} held out, "
         f"{len(project.keypoints)} keypoints: {', '.join(project.keypoints)}"

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,14 @@ def test_plots(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch, m
         monkeypatch.setattr("poseloop.train.plots.find_spec", lambda name: None if name == "matplotlib" else find(name))
         monkeypatch.setitem(sys.modules, "matplotlib", None)
     folder = tmp_path / "plots" / "here"
-    assert cli.main(["evaluate", str(model(tmp_path)), str(project), "--plots", str(folder)]) == 0
+    history = [{"step": n, "elapsed_s": 30.0 * n, "loss": 20 / n, "error_px": 6 / n} for n in (1, 2, 3)]
+    # Without held-out frames in it, the model is evaluated on all.
+    trained = model(tmp_path, training={"history": history})
+    assert cli.main(["evaluate", str(trained), str(project), "--plots", str(folder)]) == 0
     page = (folder / "index.html").read_text()
     names = {file.name for file in folder.iterdir()} - {"index.html"}
     assert {"error_per_keypoint.png", "reliability.png", "worst_01.png"} <= names
+    assert ("learning_curve.png" in names) == matplotlib
     assert all(name in page for name in names)
     for name in names:
         assert cv2.imread(str(folder / name)) is not None
@@ -263,3 +267,43 @@ def test_evaluating_needs_no_more_than_the_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def video(path: Path, frames: list[np.ndarray[Any, Any]]) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 30, SIZE)
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+
+
+def test_a_score_is_measured_where_no_animal_is(tmp_path: Path, project: Path) -> None:
+    # The dots move by more than they are wide, so the median has none of them.
+    moving = [{name: (10.0 + 12 * n, 12.0 + 18 * k) for k, name in enumerate(NAMES)} for n in range(7)]
+    video(tmp_path / "moving.avi", [dots(points) for points in moving])
+    video(tmp_path / "still.avi", [dots(moving[3])] * 7)
+    others = tmp_path / "others"
+    others.mkdir()
+    for number, shown in enumerate((np.zeros((64, 96, 3), np.uint8), dots(moving[2]), dots(moving[4]))):
+        cv2.imwrite(str(others / f"{number}.png"), cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
+    paths = [str(tmp_path / "moving.avi"), str(tmp_path / "still.avi"), str(others)]
+    arguments = [str(model(tmp_path)), str(project), *(part for path in paths for part in ("--empty", path))]
+    found = report_of(arguments, tmp_path)["empty"]
+    assert {kind: row["pictures"] for kind, row in found[paths[0]].items()} == {"median": 1, "painted over": 7}
+    assert all(row["passed"] == 0 for row in found[paths[0]].values())
+    # An animal that never moves is in its own median: nothing hides that.
+    assert found[paths[1]]["median"]["passed"] == 3
+    shown = found[paths[2]]["pictures"]
+    assert shown.pop("highest") == pytest.approx(0.9, abs=0.05)
+    assert shown == {"pictures": 3, "points": 9, "passed": 6, "share": 0.6667}
+
+
+@pytest.mark.parametrize(("make", "expected"), [(Path.mkdir, "there are none"), (Path.touch, "expected a video")])
+def test_nothing_to_look_at_is_an_error(
+    tmp_path: Path, project: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], None], expected: str
+) -> None:
+    path = tmp_path / "empty.avi"
+    make(path)
+    assert cli.main(["evaluate", str(model(tmp_path)), str(project), "--empty", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert expected in err
+    assert "empty.avi" in err

@@ -9,7 +9,7 @@ from typing import Any
 
 from poseloop.live.output import report as reports
 from poseloop.live.vision import Network
-from poseloop.train import evaluate, labels, plots
+from poseloop.train import emptiness, evaluate, labels, plots
 from poseloop.train.evaluate import Predictions
 from poseloop.train.labels import Labels
 from poseloop.train.progress import Progress
@@ -32,6 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: those held out when the model was trained, if it was trained on this project; else all",
     )
     parser.add_argument("--compare", metavar="OTHER.onnx", help="measure this model on the same frames, too")
+    parser.add_argument(
+        "--empty",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="score what has no animal, too: a video (its median, and its frames with the animal painted over by "
+        "that), or a folder of pictures of something else; may be given several times",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures and a page that shows them here")
     parser.add_argument("--provider", default="cpu", help="what runs the model: cpu, cuda, tensorrt, openvino")
     parser.add_argument("--threads", type=int, default=1, help="for the model (default: 1)")
@@ -42,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     project = labels.read(arguments.project)
     for problem in project.problems:
         print(problem, file=sys.stderr)
-    frames, which = evaluate.choose(Network.describe(arguments.model), project, arguments.frames)
+    info = Network.describe(arguments.model)
+    frames, which = evaluate.choose(info, project, arguments.frames)
     print(f"{len(frames.frames)} of {len(project.frames)} labelled frames: {which}")
     predictions, result = _evaluate(arguments.model, frames, arguments)
     print(evaluate.table(result))
@@ -55,11 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
         "worst": _worst(predictions),
         "problems": [str(problem) for problem in project.problems],
     }
+    if arguments.empty:
+        with Network.open(arguments.model, arguments.provider, arguments.threads) as network:
+            report["empty"] = {str(path): emptiness.measure(network, path) for path in arguments.empty}
+        print(emptiness.table(report["empty"]))
     if arguments.compare is not None:
         report["compare"] = _compare(predictions, frames, arguments)
     if arguments.plots is not None:
         title = f"{Path(arguments.model).stem} on {project.project.name}, {len(frames.frames)} frames"
-        page, *_ = plots.write(predictions, result, title, arguments.plots)
+        page, *_ = plots.write(predictions, result, title, arguments.plots, info.training.get("history", ()))
         print(f"plots: {page}")
     if arguments.report is not None:
         reports.write({**report, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)

@@ -89,8 +89,19 @@ def run(arguments: argparse.Namespace) -> int:
         f"(worst {found['score']:.1e} in score, {found['position_px']:.1e} px)"
     )
     if arguments.report is not None:
-        reports.write({**report, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+        parts = {"memory_mb": _peak_memory_mb(), "versions": reports.versions(), "machine": reports.machine()}
+        reports.write({**report, **parts}, arguments.report)
     return 0
+
+
+def _peak_memory_mb() -> float | None:
+    """The most memory that this process has had; None where the system (Windows) keeps no such count."""
+    if find_spec("resource") is None:
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
