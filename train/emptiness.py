@@ -73,7 +73,7 @@ def _frames(path: Path) -> list[Image]:
             container.seek(0)
             for number, frame in enumerate(container.decode(stream)):
                 if number % step == 0:
-                    found.append(frame.to_ndarray(format="rgb24"))
+                    found.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
     except (FFmpegError, OSError, IndexError) as error:
         raise DataError(f"{path}: expected a video, a picture or a folder of pictures, but got: {error}") from error
     if len(found) < 3:

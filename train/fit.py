@@ -54,8 +54,8 @@ class Plan(Settings):
     """End after this long; None = no such bound."""
     steps: int | None = Field(None, ge=1)
     batch: int = Field(8, ge=1)
-    size: int = Field(256, ge=32, multiple_of=32)
-    """Side of the crops in pixels."""
+    size: int | None = Field(None, ge=32, multiple_of=32)
+    """Side of the crops in pixels; None = chosen by the animals' size (`poseloop.train.survey`)."""
     seed: int = Field(0, ge=0)
     learning_rate: float = Field(2e-3, gt=0)
     warm_up: int = Field(30, ge=0)

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from poseloop.live.errors import DataError
 from poseloop.live.types import Colour, Float32, Image
 from poseloop.live.vision import Network
 from poseloop.live.vision.metadata import Decoding, ModelInfo
-from poseloop.train import confidence, evaluate, export, labels, model, pictures, proof, targets
+from poseloop.train import confidence, evaluate, export, labels, model, pictures, proof, survey, targets
 from poseloop.train.augment import Augmentation
 from poseloop.train.batches import Batches
 from poseloop.train.fit import Fitted, Plan, Point, Trainer
@@ -41,7 +41,8 @@ class Recipe:
     plan: Plan
     architecture: Architecture
     weights: Path | Literal["imagenet"] | None
-    view: str = "top"
+    view: str | None = None
+    """``top``, ``side`` or ``none``: `Augmentation.preset`; None = what the labels say (`poseloop.train.survey`)."""
     test_share: float = 0.2
     resume: bool = False
     workers: int = 1
@@ -72,17 +73,24 @@ def train(
         DataError: labels, pictures or checkpoint.
         ModelError: weights that do not fit, or a proof that fails; then no file is written.
     """
-    architecture, plan = recipe.architecture, recipe.plan
+    architecture = recipe.architecture
     recipe.out.parent.mkdir(parents=True, exist_ok=True)
     project = labels.read(recipe.project)
     for problem in project.problems:
         say(str(problem))
-    learned, held_out = labels.split(project, recipe.test_share, plan.seed)
-    settings = Augmentation.preset(recipe.view, project.keypoints)
+    learned, held_out = labels.split(project, recipe.test_share, recipe.plan.seed)
+    # From here on the recipe says what was chosen for the user, too: it goes into checkpoint and model.
+    size = recipe.plan.size or survey.crop_size(project)
+    view = recipe.view or survey.view(project)
+    plan = recipe.plan.model_copy(update={"size": size})
+    recipe = replace(recipe, plan=plan, view=view)
+    settings = Augmentation.preset(view, project.keypoints)
     say(
         f"{len(learned.frames)} frames to learn from, {len(held_out.frames)} held out, "
         f"{len(project.keypoints)} keypoints: {', '.join(project.keypoints)}"
     )
+    turned = {"top": "any way up", "side": "always upright", "none": "as they are"}[view]
+    say(f"crops of {size} px, view {view}: animals of {survey.length_px(project):.0f} px, learned {turned}")
     identity = {
         "data_digest": project.digest,
         "test_share": recipe.test_share,
@@ -99,7 +107,7 @@ def train(
             learned,
             settings,
             batch=plan.batch,
-            size=plan.size,
+            size=size,
             stride=architecture.stride,
             seed=plan.seed,
             start_step=start,

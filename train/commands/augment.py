@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from poseloop.live.types import Colour
-from poseloop.train import drawing, labels, targets
+from poseloop.train import drawing, labels, survey, targets
 from poseloop.train.augment import Augmentation
 from poseloop.train.batches import Batches
 
@@ -21,9 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("project", type=Path, help="a folder with labels: DeepLabCut's or Lightning Pose's")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", required=True, help="where to write it")
-    parser.add_argument("--view", choices=("top", "side", "none"), default="top", help="how pictures are changed")
+    parser.add_argument(
+        "--view", choices=("top", "side", "none"), help="how pictures are changed (default: as `poseloop train` would)"
+    )
     parser.add_argument("--samples", type=_count, default=24, metavar="N", help="how many (default: 24)")
-    parser.add_argument("--size", type=_count, default=256, metavar="PX", help="side of a sample (default: 256)")
+    parser.add_argument(
+        "--size", type=_count, metavar="PX", help="side of a sample (default: as `poseloop train` would)"
+    )
     parser.add_argument("--stride", type=_count, default=8, metavar="PX", help="pixels a cell (default: 8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--colour", choices=("rgb", "grey"), default="rgb")
@@ -41,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     project = labels.read(arguments.project)
     for problem in project.problems:
         print(problem, file=sys.stderr)
-    settings = Augmentation.preset(arguments.view, project.keypoints)
-    size, stride = arguments.size, arguments.stride
+    settings = Augmentation.preset(arguments.view or survey.view(project), project.keypoints)
+    size, stride = arguments.size or survey.crop_size(project), arguments.stride
     tiles, kinds = [], Counter[str]()
     with Batches(
         project, settings, size=size, stride=stride, seed=arguments.seed, colour=Colour(arguments.colour)

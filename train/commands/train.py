@@ -53,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trunk of keras.applications; imagenet: have Keras download it; none: random",
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--view", choices=("top", "side"), default="top", help="decides how pictures may be turned")
+    data.add_argument(
+        "--view",
+        choices=("top", "side"),
+        help="may an animal be any way up (top), or is it always upright (side)? default: as the labels say",
+    )
     data.add_argument("--test-share", type=float, default=0.2, metavar="SHARE", help="of the frames that is held out")
     data.add_argument("--seed", type=int, default=0)
     data.add_argument("--batch", type=int, default=8)
-    data.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops")
+    data.add_argument("--size", type=int, metavar="PX", help="side of the crops (default: 1.5 animals, but 256 to 512)")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
     machine.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs to share a batch; 0: all")
