@@ -18,11 +18,11 @@ def run(rig: str | Path, folder: Path, *arguments: object) -> dict:
     return json.loads((folder / "r.json").read_text(encoding="utf-8"))
 
 
-def test_a_recorded_mouse_walks_into_a_region_and_a_pulse_goes_out(
+def test_a_recorded_mouse_puts_its_snout_into_a_region_and_a_pulse_goes_out(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
-    report = run("openfield.toml", tmp_path)
+    report = run("openfield_snout.toml", tmp_path)
     frames = report["frames"]
     assert frames["captured"] == 2330
     assert frames["processed"] + sum(frames["dropped"].values()) == 2330
