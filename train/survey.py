@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from poseloop.train.labels import Labels
 
@@ -28,10 +27,11 @@ _FEWEST = 8
 def length_px(labels: Labels) -> float:
     """Largest distance between two labelled points of one animal, exceeded by a tenth of the animals only."""
     lengths = []
-    for points in _animals(labels):
-        found = points[~np.isnan(points).any(axis=-1)]
-        if len(found) > 1:
-            lengths.append(float(np.hypot(*np.moveaxis(found[:, None] - found[None], -1, 0)).max()))
+    for frame in labels.frames:
+        for points in frame.xy:
+            found = points[~np.isnan(points).any(axis=-1)]
+            if len(found) > 1:
+                lengths.append(float(np.hypot(*np.moveaxis(found[:, None] - found[None], -1, 0)).max()))
     return float(np.quantile(lengths, 0.9)) if lengths else 0.0
 
 
@@ -48,26 +48,22 @@ def crop_size(labels: Labels) -> int:
 def view(labels: Labels) -> str:
     """Tell from the labels whether animals turn all ways (``top``) or are upright in every frame (``side``).
 
-    The direction from one point of an animal to another is compared between frames, for every pair of points: its mean
-    resultant length is 1 where it never changes and 0 where all directions are alike (Fisher 1993, *Statistical
-    analysis of circular data*, section 2.3). The median over the pairs decides; angles are also doubled, which makes
-    one direction of an animal that runs both ways. Too few labels to tell: ``top``.
+    The direction from one point of an animal to another is compared between the frames of a video (a camera's: others
+    may be hung otherwise), for every pair of points: its mean resultant length is 1 where it never changes and 0 where
+    all directions are alike (Fisher 1993, *Statistical analysis of circular data*, section 2.3). The median over pairs
+    and videos decides; angles are also doubled, which makes one direction of an animal that runs both ways. Too few
+    labels to tell: ``top``.
     """
-    animals = np.stack(list(_animals(labels)))
     once, doubled = [], []
-    for one, other in itertools.combinations(range(len(labels.keypoints)), 2):
-        step = animals[:, other] - animals[:, one]
-        step = step[~np.isnan(step).any(axis=-1)]
-        if len(step) < _FEWEST:
-            continue
-        turn = step[:, 0] + 1j * step[:, 1]
-        turn = turn[np.abs(turn) > 0] / np.abs(turn[np.abs(turn) > 0])
-        once.append(abs(turn.mean()))
-        doubled.append(abs((turn**2).mean()))
+    for video in {frame.video for frame in labels.frames}:
+        animals = np.stack([points for frame in labels.frames if frame.video == video for points in frame.xy])
+        for one, other in itertools.combinations(range(len(labels.keypoints)), 2):
+            step = animals[:, other] - animals[:, one]
+            turn = step[:, 0] + 1j * step[:, 1]
+            turn = turn[np.abs(turn) > 0]  # NaN is not
+            if len(turn) >= _FEWEST:
+                turn /= np.abs(turn)
+                once.append(abs(turn.mean()))
+                doubled.append(abs((turn**2).mean()))
     upright = bool(once) and (np.median(once) > _UPRIGHT or np.median(doubled) > _BOTH_WAYS)
     return "side" if upright else "top"
-
-
-def _animals(labels: Labels) -> list[npt.NDArray[np.float64]]:
-    """(K, 2) of every animal in every frame."""
-    return [points for frame in labels.frames for points in frame.xy]

@@ -38,6 +38,18 @@ def test_an_animal_that_turns_is_seen_from_above(tmp_path: Path, angles: list[fl
     assert survey.view(project(tmp_path, angles)) == view
 
 
+def test_every_camera_is_looked_at_by_itself(tmp_path: Path) -> None:
+    made = Project(tmp_path, keypoints=("snout", "tailbase"), size=SIZE)
+    for video, angle in (("one", 0.0), ("other", 90.0)):
+        made.video, made.rows = video, []
+        for number in range(8):
+            ahead = 50 * np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
+            made.picture(f"img{number}.png")
+            made.row(f"img{number}.png", {"snout": tuple(200 + ahead), "tailbase": tuple(200 - ahead)})
+        made.csv()
+    assert survey.view(labels.read(tmp_path)) == "side"
+
+
 @pytest.mark.parametrize(
     ("length", "size", "expected"),
     [(50, SIZE, 256), (200, SIZE, 320), (440, SIZE, 512), (300, (396, 406), 416), (60, (160, 120), 160)],
