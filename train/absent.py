@@ -44,6 +44,8 @@ class Absent(Settings):
     """Share of pictures whose animals are painted over, or that show the empty scene."""
     other: float = Field(0.12, ge=0, le=1)
     """Share of pictures that show something else altogether."""
+    decoys: float = Field(0.5, ge=0, le=1)
+    """Share of the pictures without an animal, of either kind, in which there are bodies of its colours."""
 
 
 def body(xy: npt.NDArray[np.floating], shape: tuple[int, int], least_px: float = 12) -> Image:

@@ -33,7 +33,7 @@ from poseloop.live.types import Float32, Image
 from poseloop.train import mirror
 from poseloop.train.absent import Absent, free_shift, paint_over
 from poseloop.train.photometric import Blur, Compression, Light, Noise, blur, compress, relight, roughen
-from poseloop.train.textures import texture
+from poseloop.train.textures import decoys, texture
 
 __all__ = ["Augmentation", "Augmenter", "Geometry", "Occluders", "Sample"]
 
@@ -159,6 +159,19 @@ def _labelled(xy: npt.NDArray[np.float64]) -> Mask:
     return np.asarray(~np.isnan(xy).any(axis=-1))
 
 
+def _colours(picture: Image, xy: npt.NDArray[np.float64], rng: np.random.Generator) -> Image:
+    """Colours of the animals, (n,) or (n, 3): from places between two of their points; without any, of the picture."""
+    height, width = picture.shape[:2]
+    places = [rng.uniform(0, 1, (8, 2)) * (width - 1, height - 1)]
+    for points in xy:
+        points = points[_labelled(points)]
+        if len(points):
+            one, other = points[rng.integers(len(points), size=(2, 8))]
+            places.append(one + rng.random((8, 1)) * (other - one))
+    columns, rows = np.clip(places[-1].round().astype(int), 0, (width - 1, height - 1)).T
+    return np.asarray(picture[rows, columns])
+
+
 class Augmenter:
     """Makes samples of one size for one set of keypoints. Holds no state: calls may come from many threads."""
 
@@ -220,6 +233,8 @@ class Augmenter:
         else:
             image = warp(picture, matrix)
         if kind != "animal":
+            if rng.random() < settings.absent.decoys:
+                image = decoys(image, _colours(picture, xy, rng), rng)
             visible, doubtful = np.zeros_like(visible), np.zeros_like(doubtful)
             # Of a body that is only painted over, what was not labelled may still be seen.
             known = labelled if kind == "painted" else np.ones_like(known)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from poseloop.live.types import Image
 
-__all__ = ["texture"]
+__all__ = ["decoys", "texture"]
 
 
 def texture(shape: tuple[int, ...], rng: np.random.Generator, rich: float = 0.0) -> Image:
@@ -46,6 +46,43 @@ def texture(shape: tuple[int, ...], rng: np.random.Generator, rich: float = 0.0)
             mask = _waves(height, width, rng, tiles=kind == 2)
             canvas[mask] = _colour(shape, rng)
     return canvas
+
+
+def decoys(image: Image, colours: Image, rng: np.random.Generator) -> Image:
+    """Put smooth bodies in an animal's colours into a picture: fur, limbs and heads, but no animal.
+
+    What else is round, dark and hairy (a person's head) is what a network takes for the mouse that it has learned, when
+    nothing else in its training was round, dark and hairy.
+
+    Args:
+        image: (S, S) or (S, S, 3).
+        colours: (n,) or (n, 3): of the animal's places.
+        rng: where chance comes from.
+    """
+    size = image.shape[0]
+    turn = np.linspace(0, 2 * math.pi, 64, endpoint=False)
+    for _ in range(int(rng.integers(1, 6))):
+        radius = size * math.exp(rng.uniform(math.log(0.03), math.log(0.5)))
+        waves = [rng.normal(0, 0.35 / k) * np.cos(k * turn + rng.uniform(0, 2 * math.pi)) for k in range(2, 7)]
+        outline = radius * np.maximum(1 + np.sum(waves, axis=0), 0.1)
+        flat, angle = rng.uniform(0.35, 1), rng.uniform(0, 2 * math.pi)
+        x, y = outline * np.cos(turn), flat * outline * np.sin(turn)
+        middle = rng.uniform(-0.1, 1.1, 2) * size
+        rim = np.stack([x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], axis=-1)
+        mask = np.zeros((size, size), np.float32)
+        cv2.fillPoly(mask, [(rim + middle).round().astype(np.int32)], 1.0)
+        soft = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 3)))
+        colour = colours[int(rng.integers(len(colours)))].astype(np.float32) + np.float32(rng.normal(0, 8))
+        # Hair is fine, light is not.
+        hair = cv2.resize(rng.normal(0, rng.uniform(0, 12), (size // 3, size // 2)).astype(np.float32), (size, size))
+        light = cv2.resize(
+            rng.uniform(0.7, 1.3, (3, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+        )
+        one = hair if image.ndim == 2 else cv2.merge([hair] * 3)
+        fill = (one + colour) * (light if image.ndim == 2 else light[..., None])
+        body = np.clip(fill, 0, 255).astype(np.uint8)
+        image = np.asarray(cv2.blendLinear(image, body, 1 - soft, soft), np.uint8).reshape(image.shape)
+    return image
 
 
 def _leaves(canvas: Image, rng: np.random.Generator) -> Image:

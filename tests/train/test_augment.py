@@ -244,7 +244,7 @@ def scene_and_animal() -> tuple[Picture, Picture, np.ndarray[Any, Any]]:
 
 
 def all_absent(setting: Augmentation, **shares: float) -> Augmentation:
-    return setting.model_copy(update={"absent": absent.Absent(**{"painted": 0, "other": 0, **shares})})
+    return setting.model_copy(update={"absent": absent.Absent(**{"painted": 0, "other": 0, "decoys": 0, **shares})})
 
 
 def test_an_animal_that_is_painted_over_is_gone_and_said_to_be() -> None:
@@ -299,3 +299,27 @@ def test_a_place_without_animals_is_found_only_where_there_is_one() -> None:
     assert max(abs(shift[0]), abs(shift[1])) >= 24
     xy = np.array([[(40.0, 20.0), (60.0, 20.0)]])
     assert absent.free_shift(xy, 70, 40, 12, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (96, 96, 3)])
+def test_decoys_have_the_animal_s_colours_and_no_point(shape: tuple[int, ...]) -> None:
+    colours = np.full((4, *shape[2:]), 40, np.uint8)
+    white = np.full(shape, 250, np.uint8)
+    shares = []
+    for seed in range(20):
+        painted = textures.decoys(white.copy(), colours, np.random.default_rng(seed))
+        assert painted.shape == shape
+        assert painted.dtype == np.uint8
+        shares.append(float((np.abs(painted.astype(int) - 40) < 50).mean()))
+    assert max(shares) > 0.1
+    assert len(set(shares)) > 15
+
+
+def test_pictures_without_an_animal_have_decoys() -> None:
+    scene, picture, xy = scene_and_animal()
+    setting = all_absent(geometric(flip_horizontal=0, around=1), painted=1, decoys=1)
+    made = [make(setting, picture, xy, seed, scene=scene) for seed in range(20)]
+    assert not any(sample.visible.any() for sample in made)
+    assert all(sample.known.all() for sample in made)
+    # Scene and animal are 180 and 20; the rim is left out, since beyond the picture may be any colour.
+    assert sum(bool((sample.image[40:-40, 40:-40] < 100).any()) for sample in made) > 3
