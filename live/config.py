@@ -27,6 +27,7 @@ from poseloop.live.types import CommandKind, LineSettings
 __all__ = [
     "BoardTable",
     "CameraTable",
+    "FilterTable",
     "Gates",
     "LineTable",
     "ModelTable",
@@ -152,6 +153,53 @@ class Publish(Settings):
         return self
 
 
+_ONE_EURO = {"min_cutoff_hz", "beta", "derivative_cutoff_hz"}
+_KALMAN = {"measurement_noise", "process_noise", "outlier_sigma", "caution_sigma"}
+_FILTER_KEYS = {"none": set[str](), "one-euro": _ONE_EURO, "kalman-cv": _KALMAN, "kalman-ca": _KALMAN}
+
+
+class FilterTable(Settings):
+    """``[filter]``: what a pose's ``predicted`` holds. Units are the points': px on a 2D rig, mm on a 3D one.
+
+    The defaults were chosen on tracks in px (docs/decisions/motion.md).
+    """
+
+    use: Literal["none", "one-euro", "kalman-cv", "kalman-ca"] = "none"
+    """Kalman filters of constant velocity (``cv``) or acceleration (``ca``), or the One-Euro filter."""
+    predict: bool = True
+    """``predicted`` is for the time at which the board will act; false: filtered, for the middle of the exposure."""
+    horizon_ms: float | None = Field(None, ge=0, le=1000)
+    """A fixed time from mid-exposure to predict for, instead of the latency that is measured."""
+    gap_ms: float = Field(100.0, gt=0, le=10_000)
+    """A point that was not seen for longer starts anew; nothing is predicted further than this either."""
+    measurement_noise: float = Field(1.0, gt=0)
+    """Kalman: by how much a point scatters that does not move (standard deviation), px or mm."""
+    process_noise: float | None = Field(None, gt=0)
+    """Kalman: root density of the white noise that moves a point: of the acceleration, in px/s^1.5 (``cv``: by how many
+    px/s its velocity drifts within a second), or of the jerk, in px/s^2.5 (``ca``). None = the default of the kind."""
+    outlier_sigma: float = Field(6.0, gt=0)
+    """Kalman: a point further than so many standard deviations from where it was expected is not believed."""
+    caution_sigma: float = Field(2.0, ge=0)
+    """Kalman: a movement that stands out of its own noise by less is predicted only in part; 0 = extrapolate fully."""
+    min_cutoff_hz: float = Field(5.0, gt=0)
+    """One-Euro: cut-off for a point at rest; lower = smoother."""
+    beta: float = Field(1.0, ge=0)
+    """One-Euro: by how many Hz the cut-off rises for each px/s (mm/s) of speed; higher = less lag."""
+    derivative_cutoff_hz: float = Field(10.0, gt=0)
+    """One-Euro: cut-off for the speed."""
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> FilterTable:
+        foreign = (_ONE_EURO | _KALMAN) - _FILTER_KEYS[self.use]
+        if given := foreign & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(given))} cannot be set with use = {self.use!r}")
+        if self.horizon_ms is not None and not self.predict:
+            raise ValueError("horizon_ms cannot be set with predict = false")
+        if self.horizon_ms is not None and self.horizon_ms > self.gap_ms:
+            raise ValueError(f"expected horizon_ms at most gap_ms ({self.gap_ms:g}), but got {self.horizon_ms:g}")
+        return self
+
+
 class Gates(Settings):
     """``[gates]``: when an on-command of a protocol is held back. ``off`` always passes."""
 
@@ -246,6 +294,7 @@ class Rig(Settings):
     cameras: dict[str, CameraTable] = Field(min_length=1)
     sync: Sync = Sync()
     model: ModelTable
+    filter: FilterTable = FilterTable()
     publish: Publish = Publish()
     gates: Gates = Gates()
     boards: dict[str, BoardTable] = {}

@@ -24,6 +24,7 @@ from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import PoseloopError, RigError
 from poseloop.live.interfaces import Camera
+from poseloop.live.motion.filters import Filter
 from poseloop.live.output.preview import Previewer
 from poseloop.live.output.publish import Publisher
 from poseloop.live.output.report import Latencies, versions
@@ -65,6 +66,8 @@ class Engine:
         self.recent = Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
         """The same since the last `health`."""
         self.published = 0
+        self.act_ns = 0
+        """How long after a pose is published the board acts, as the host measures it; 0 = not known yet."""
         self.error: Exception | None = None
         """What ended a thread, if anything did."""
         self.failed = threading.Event()
@@ -112,6 +115,8 @@ class Engine:
         # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
         self._no_residual = np.full((1, len(self.network.keypoints)), math.nan, np.float32)
         self._no_residual.flags.writeable = False
+        points = (len(self.cameras), 1, len(self.network.keypoints), 2)
+        self._filter = Filter(self.rig.filter, points, self.network.info.gate)
         self.publisher = Publisher(self.rig.publish, self.header)
         self.publisher.open()
         opened.callback(self.publisher.close)
@@ -304,6 +309,7 @@ class Engine:
         # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
         score = keypoints.score[0] if len(self.cameras) == 1 else np.fmax.reduce(keypoints.score, axis=0)
         seen = np.isfinite(keypoints.xy[..., 0])
+        predicted_for_ns = self._filter.target_ns(frames.exposed_ns, now_ns() + self.act_ns)
         return Pose(
             sequence=self.published,
             index=frames.index,
@@ -312,8 +318,8 @@ class Engine:
             score=score,
             residual_px=self._no_residual,
             views=seen[0].view(np.uint8) if len(self.cameras) == 1 else seen.sum(axis=0, dtype=np.uint8),
-            predicted=keypoints.xy,
-            predicted_for_ns=0,
+            predicted=self._filter.step(keypoints.xy, keypoints.score, frames.exposed_ns, predicted_for_ns),
+            predicted_for_ns=predicted_for_ns,
             missing=sum(frame is None for frame in frames.frames),
             skew_ns=frames.skew_ns,
             trace=Trace(
@@ -367,6 +373,8 @@ def _watch(engine: Engine, parent: Parent) -> None:
         message = parent.receive(_HEALTH_S if started else 0.005)
         if message is not None and message["event"] in (STOP, "ended"):
             return
+        if message is not None and message["event"] == "latency":
+            engine.act_ns = message["act_ns"]
         if not started and engine.sync.sets.processed:
             started = True
             parent.say("started")

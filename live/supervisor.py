@@ -73,6 +73,7 @@ class Supervisor:
         self._done: set[str] = set()
         self._gone: set[str] = set()
         self._heard_s = 0.0
+        self._act_ns = 0
         self.error: PoseloopError | None = None
         """Why the run failed, after `run`; None if it did not."""
 
@@ -178,6 +179,10 @@ class Supervisor:
         match message["event"]:
             case "nothing":
                 return
+            case "status" if message["act_ns"] != self._act_ns:
+                self._act_ns = message["act_ns"]
+                self._engine.say("latency", act_ns=self._act_ns)
+                self._hear(process, message)
             case "done":
                 self._done.add(process)
             case "report":

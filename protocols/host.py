@@ -295,7 +295,7 @@ class Host:
     def status(self) -> dict[str, Any]:
         """Counters for a status line."""
         armed = {name: item.armed for name, item in self._boards.items()}
-        return {"triggers": dict(self.triggers.counts), "armed": armed}
+        return {"triggers": dict(self.triggers.counts), "armed": armed, "act_ns": self.triggers.act_ns}
 
     def report(self) -> dict[str, Any]:
         """The host's part of a run's report."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 from poseloop.live.output.report import Latencies
@@ -14,6 +15,9 @@ __all__ = ["Triggers"]
 
 _OPEN = 4096
 """Triggers that wait for their answer or their edge; beyond it the oldest is told as far as it is known."""
+
+_RECENT = 31
+"""Triggers that the running latency is the median of: half of them may be outliers."""
 
 
 @dataclass(slots=True)
@@ -40,11 +44,17 @@ class Triggers:
         self.reasons: Counter[str] = Counter()
         """Why triggers were refused, lost or held."""
         self.latencies = Latencies(Latencies.TRIGGER)
+        self._acts_ns: deque[int] = deque(maxlen=_RECENT)
 
     @property
     def open(self) -> int:
         """Triggers whose end is not known yet."""
         return len(self._open)
+
+    @property
+    def act_ns(self) -> int:
+        """From a pose's publication to the pin, without the delay that a command asks for; 0 = no pin moved yet."""
+        return round(median(self._acts_ns)) if self._acts_ns else 0
 
     def held(self, command: Command, index: int, trace: Trace, reason: str) -> None:
         """A gate kept this one back."""
@@ -95,6 +105,9 @@ class Triggers:
         event = TriggerEvent(trigger.command, trigger.index, outcome, "" if acknowledged else reason, trigger.trace)
         self._told(event, "" if acknowledged else outcome.value)
         self.latencies.add(trigger.trace)
+        trace = trigger.trace
+        if trace.pin_ns and trace.published_ns:
+            self._acts_ns.append(trace.pin_ns - trace.published_ns - trigger.command.delay_us * 1000)
 
     def _told(self, event: TriggerEvent, counted_as: str) -> None:
         if counted_as:
