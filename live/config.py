@@ -154,7 +154,7 @@ class Publish(Settings):
 
 
 _ONE_EURO = {"min_cutoff_hz", "beta", "derivative_cutoff_hz"}
-_KALMAN = {"measurement_noise", "process_noise", "outlier_sigma", "caution_sigma"}
+_KALMAN = {"measurement_noise", "process_noise", "adapt_ms", "outlier_sigma", "caution_sigma"}
 _FILTER_KEYS = {"none": set[str](), "one-euro": _ONE_EURO, "kalman-cv": _KALMAN, "kalman-ca": _KALMAN}
 
 
@@ -172,15 +172,19 @@ class FilterTable(Settings):
     """A fixed time from mid-exposure to predict for, instead of the latency that is measured."""
     gap_ms: float = Field(100.0, gt=0, le=10_000)
     """A point that was not seen for longer starts anew; nothing is predicted further than this either."""
-    measurement_noise: float = Field(1.0, gt=0)
+    fade_ms: float = Field(30.0, ge=0)
+    """A predicted velocity fades out with this time constant: no movement lasts; 0 = it goes on for ever."""
+    measurement_noise: float = Field(0.7, gt=0)
     """Kalman: by how much a point scatters that does not move (standard deviation), px or mm."""
     process_noise: float | None = Field(None, gt=0)
-    """Kalman: root density of the white noise that moves a point: of the acceleration, in px/s^1.5 (``cv``: by how many
-    px/s its velocity drifts within a second), or of the jerk, in px/s^2.5 (``ca``). None = the default of the kind."""
+    """Kalman: root density of the white noise that moves a point: of its acceleration, in px/s^1.5 (``cv``: by how many
+    px/s its velocity drifts within a second), or of its jerk, in px/s^2.5 (``ca``). None = the default of the kind."""
+    adapt_ms: float = Field(200.0, ge=0)
+    """Kalman: time constant with which each point's process noise follows its own movement; 0 = it stays."""
     outlier_sigma: float = Field(6.0, gt=0)
     """Kalman: a point further than so many standard deviations from where it was expected is not believed."""
-    caution_sigma: float = Field(2.0, ge=0)
-    """Kalman: a movement that stands out of its own noise by less is predicted only in part; 0 = extrapolate fully."""
+    caution_sigma: float = Field(1.0, ge=0)
+    """Kalman: a movement that stands out of its own noise by less is predicted only in part; 0 = always in full."""
     min_cutoff_hz: float = Field(5.0, gt=0)
     """One-Euro: cut-off for a point at rest; lower = smoother."""
     beta: float = Field(1.0, ge=0)

@@ -143,6 +143,19 @@ LASER = "pin = 9\nmax_on_ms = 50"
         ('name = "box"', "[publish]\npreview_fps = 1e-300\n", "preview_fps must be 0"),
         ('name = "box"', "[gates]\nage_ms = 1e12\n", "gates.age_ms"),
         ('use = "region"', 'use = "sim.py:Nothing"', "there is no file"),
+        ('name = "box"', '[filter]\nuse = "kalman"\n', "filter.use"),
+        ('name = "box"', "[filter]\nbeta = 1.0\n", "beta cannot be set with use = 'none'"),
+        ('name = "box"', '[filter]\nuse = "one-euro"\noutlier_sigma = 5.0\n', "outlier_sigma cannot be set with use"),
+        (
+            'name = "box"',
+            '[filter]\nuse = "kalman-cv"\npredict = false\nhorizon_ms = 5\n',
+            "horizon_ms cannot be set with predict",
+        ),
+        (
+            'name = "box"',
+            '[filter]\nuse = "kalman-cv"\nhorizon_ms = 200.0\n',
+            "expected horizon_ms at most gap_ms (100), but got 200",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused(old: str, new: str, expected: str) -> None:

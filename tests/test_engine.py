@@ -10,7 +10,7 @@ import pytest
 import zmq
 from rigs import wait_for
 
-from poseloop.live.config import parse_rig
+from poseloop.live.config import FilterTable, parse_rig
 from poseloop.live.engine import Engine
 from poseloop.live.errors import DeviceLost, RigError
 from poseloop.live.output import Subscriber, wire
@@ -128,6 +128,37 @@ def test_times_of_a_pose_are_in_order() -> None:
         assert t.exposed_ns <= t.arrived_ns <= t.complete_ns <= t.infer_start_ns
         assert t.infer_start_ns <= t.infer_end_ns <= t.decoded_ns <= t.published_ns <= t.received_ns
     check_accounts(engine)
+
+
+def test_poses_are_predicted_for_the_time_at_which_the_board_acts() -> None:
+    engine = make(("a", "sim", 320, 240), ("b", "sim", 320, 240), frames="newest", pace="recorded")
+    table = FilterTable(use="kalman-cv", caution_sigma=0.0, fade_ms=0.0)
+    engine.rig = engine.rig.model_copy(update={"filter": table})
+    engine.act_ns = 30_000_000
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+    assert poses
+    ahead, unpredicted = [], []
+    for pose in poses:
+        published = pose.trace.published_ns
+        # Decided just before it is published.
+        assert -2e6 < pose.predicted_for_ns - engine.act_ns - published <= 0
+        assert pose.predicted.shape == pose.keypoints.xy.shape == (2, 1, 4, 2)
+        frames_ahead = (pose.predicted_for_ns - pose.trace.exposed_ns) / 1e7
+        whole, part = divmod(pose.index + frames_ahead, 1)
+        for number, camera in enumerate(engine.cameras):
+            truth = camera.truth(int(whole)) * (1 - part) + camera.truth(int(whole) + 1) * part
+            ahead.append(np.linalg.norm(pose.predicted[number, 0] - truth, axis=-1))
+            unpredicted.append(np.linalg.norm(pose.keypoints.xy[number, 0] - truth, axis=-1))
+    assert np.median(ahead) < 0.5 * np.median(unpredicted)
+
+
+def test_without_a_filter_nothing_is_predicted() -> None:
+    engine = make(("a", "sim", 320, 240))
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+    assert {pose.predicted_for_ns for pose in poses} == {0}
+    np.testing.assert_array_equal(poses[9].predicted, poses[9].keypoints.xy)
 
 
 def test_a_camera_that_is_unplugged_ends_the_run_and_is_named() -> None:

@@ -11,12 +11,19 @@ What every filter keeps to:
   came before can reach it.
 - When time runs backwards (a new trigger epoch, a clock mapped anew) every point starts anew.
 
+- What is predicted fades: a point is moved by ``v · fade · (1 − exp(−t / fade))`` rather than ``v · t``. No movement of
+  an animal goes on for ever, and an extrapolation without bound would be worst where it is furthest.
+
 Kalman filters: white-noise acceleration (``kalman-cv``) and white-noise jerk (``kalman-ca``) in continuous time, after
 Bar-Shalom, Li and Kirubarajan, *Estimation with Applications to Tracking and Navigation* (2001), 6.2.2 and 6.2.3. The
-coordinates of a point share one covariance, since they share all noise. Two rules were added:
+coordinates of a point share one covariance, since they share all noise. Three rules were added:
 
 - A measurement further than ``outlier_sigma`` from where it was expected is passed over; but three in a row, or one of
   a point's first three, mean that the filter is wrong and not the network: the point starts anew where it is now.
+- Each point's process noise follows its own movement: it grows by ``exp(dt / adapt · (e² / E[e²] − 1))``, e being the
+  distance between what was expected and what was measured, within a factor of 20 both ways of ``process_noise``
+  (covariance matching, after Mehra, *Approaches to adaptive filtering*, IEEE TAC 1972). So one setting fits a paw that
+  runs and a tail base that rests.
 - The movement ahead, u, is shrunk by ``|u|² / (|u|² + caution² · var u)``: it counts as far as it stands out of its own
   uncertainty. What rests is not carried off by its noise (measured in docs/decisions/motion.md).
 
@@ -40,7 +47,7 @@ __all__ = ["Filter"]
 _Float64 = npt.NDArray[np.float64]
 _Int64 = npt.NDArray[np.int64]
 
-_PROCESS_NOISE = {"kalman-cv": 3000.0, "kalman-ca": 200_000.0}
+_PROCESS_NOISE = {"kalman-cv": 1000.0, "kalman-ca": 30_000.0}
 
 _START_S = 0.1
 """A point that starts is taken to have been at rest this long ago; its first velocity is as uncertain as follows."""
@@ -50,6 +57,9 @@ _SEEN, _COUNT, _REFUSED = 0, 1, 2
 
 _YOUNG = 3
 _PERSISTENT = 3
+_ADAPTS_BY = 20.0
+_SURPRISE = 9.0
+"""The process noise follows a surprise of at most three standard deviations: what is beyond may be an outlier."""
 
 
 class Filter:
@@ -70,6 +80,7 @@ class Filter:
         self._mean: _Float64 = np.zeros((points, self._order, size))
         self._covariance: _Float64 = np.zeros((points, self._order, self._order))
         self._noise: _Float64 = np.zeros((2, self._order, self._order))
+        self._density: _Float64 = np.zeros(points)
         self._tracks: _Int64 = np.zeros((points, 3), np.int64)
         self._gap_ns = round(table.gap_ms * 1e6)
         self._score_gate = score_gate
@@ -120,13 +131,15 @@ class Filter:
         self._at_ns = at_ns
         seen = points.reshape(self._points), score.reshape(-1), self._score_gate
         track = self._mean, self._tracks, self._gap_ns
+        fade_s = table.fade_ms / 1000
         if table.use == "one-euro":
             cutoffs = table.min_cutoff_hz, table.beta, table.derivative_cutoff_hz
-            _one_euro(*seen, at_ns, ahead_s, *track, *cutoffs, found)
+            _one_euro(*seen, at_ns, ahead_s, *track, *cutoffs, fade_s, found)
         else:
-            noise = self._process_noise, table.measurement_noise, table.outlier_sigma, table.caution_sigma
-            state = self._covariance, self._noise
-            _kalman(*seen, at_ns, since_s, ahead_s, *track, *state, *noise, found)
+            state = self._covariance, self._density, self._noise
+            noise = self._process_noise, table.measurement_noise, table.adapt_ms / 1000
+            rules = table.outlier_sigma, table.caution_sigma, fade_s
+            _kalman(*seen, at_ns, since_s, ahead_s, *track, *state, *noise, *rules, found)
         found.flags.writeable = False
         return found.reshape(self._shape)
 
@@ -174,11 +187,14 @@ def _kalman(
     tracks: _Int64,
     gap_ns: int,
     covariance: _Float64,
+    density: _Float64,
     noise: _Float64,
     process: float,
     measurement: float,
+    adapt_s: float,
     outlier: float,
     caution: float,
+    fade_s: float,
     found: Float32,
 ) -> None:
     """Follow N points of D coordinates by one pose.
@@ -194,17 +210,21 @@ def _kalman(
         tracks: (N, 3), state.
         gap_ns: after so long unseen a point is given up.
         covariance: (N, order, order), state.
+        density: (N,), state: of the noise that moves each point.
         noise: (2, order, order), scratch.
-        process: root density of the noise that moves a point.
+        process: its root at the start.
         measurement: standard deviation.
+        adapt_s: time constant of the density; 0 = it stays.
         outlier: in standard deviations.
         caution: in standard deviations.
+        fade_s: time constant of what is predicted; 0 = none.
         found: (N, D), output.
     """
     count, order, size = mean.shape
     first, grown = noise[0], noise[1]
     _integrate_noise(_START_S, process * process, first)
-    _integrate_noise(since_s, process * process, grown)
+    _integrate_noise(since_s, 1.0, grown)
+    least, most = (process / _ADAPTS_BY) ** 2, (process * _ADAPTS_BY) ** 2
     variance = measurement * measurement
     for n in range(count):
         m, p, track, point = mean[n], covariance[n], tracks[n], points[n]
@@ -216,12 +236,16 @@ def _kalman(
             _advance(p.T, since_s)
             for i in range(order):
                 for j in range(order):
-                    p[i, j] += grown[i, j]
+                    p[i, j] += density[n] * grown[i, j]
         if _is_seen(point, score[n], gate):
             total = p[0, 0] + variance
             squared = 0.0
             for d in range(size):
                 squared += (point[d] - m[0, d]) ** 2
+            if track[_COUNT] > 0 and adapt_s > 0:
+                surprise = min(squared / (size * total), _SURPRISE)
+                density[n] *= np.exp(min(since_s / adapt_s, 1.0) * (surprise - 1))
+                density[n] = min(max(density[n], least), most)
             if track[_COUNT] > 0 and squared <= outlier * outlier * total:
                 for d in range(size):
                     error = (point[d] - m[0, d]) / total
@@ -243,23 +267,31 @@ def _kalman(
                         for j in range(order):
                             p[i, j] = first[i, j] if i > 0 and j > 0 else 0.0
                     p[0, 0] = variance
+                    # A point that was lost because it moved keeps what has been learned of it.
+                    density[n] = process * process if track[_COUNT] == 0 else max(density[n], process * process)
                     track[_COUNT] = 1
                     track[_REFUSED] = 0
                     track[_SEEN] = at_ns
         if track[_COUNT] > 0:
-            _foresee(m, p, (at_ns - track[_SEEN]) * 1e-9, ahead_s, caution, found[n])
+            unseen_s = (at_ns - track[_SEEN]) * 1e-9
+            _foresee(m, p, unseen_s, _faded(unseen_s + ahead_s, fade_s), caution, found[n])
         else:
             found[n, :] = np.nan
 
 
 @kernel
-def _foresee(m: _Float64, p: _Float64, unseen_s: float, ahead_s: float, caution: float, found: Float32) -> None:
-    """Write where a point will be, from where it was last seen ``unseen_s`` ago and what it moves until ``ahead_s``."""
+def _faded(s: float, fade_s: float) -> float:
+    """For how long a velocity that fades would have to go on in full to lead as far."""
+    return float(-np.expm1(-s / fade_s) * fade_s) if fade_s > 0 else s
+
+
+@kernel
+def _foresee(m: _Float64, p: _Float64, unseen_s: float, moves_s: float, caution: float, found: Float32) -> None:
+    """Write where a point will be: where it was last seen, ``unseen_s`` ago, and how far it gets in ``moves_s``."""
     order, size = m.shape
-    # u = at - back: the whole movement since the last sighting, as a combination of velocity and acceleration.
-    whole = unseen_s + ahead_s
-    by_velocity = whole
-    by_acceleration = 0.5 * whole * whole - whole * unseen_s
+    # The movement u as a combination of the velocity and the acceleration that the point has now.
+    by_velocity = moves_s
+    by_acceleration = 0.5 * moves_s * moves_s - moves_s * unseen_s
     variance = by_velocity * by_velocity * p[1, 1]
     if order == 3:
         variance += 2 * by_velocity * by_acceleration * p[1, 2] + by_acceleration * by_acceleration * p[2, 2]
@@ -294,6 +326,7 @@ def _one_euro(
     min_cutoff_hz: float,
     beta: float,
     derivative_cutoff_hz: float,
+    fade_s: float,
     found: Float32,
 ) -> None:
     """Follow N points of D coordinates by one pose; arguments as for `_kalman`."""
@@ -321,6 +354,7 @@ def _one_euro(
             track[_COUNT] += 1
             track[_SEEN] = at_ns
             since_s = 0.0
+        moves_s = _faded(since_s + ahead_s, fade_s)
         for d in range(size):
-            value = np.float32(m[0, d] + (since_s + ahead_s) * m[1, d])
+            value = np.float32(m[0, d] + moves_s * m[1, d])
             found[n, d] = value if track[_COUNT] > 0 and np.isfinite(value) else np.nan

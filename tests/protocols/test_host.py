@@ -163,6 +163,21 @@ def test_a_trigger_is_followed_to_the_pin() -> None:
     assert "exposure_to_pin" in bench.host.report()["latency_ms"]
 
 
+def test_the_way_from_publication_to_the_pin_is_measured_robustly() -> None:
+    bench = Bench()
+    assert bench.host.status()["act_ns"] == 0
+    for ticket in range(1, 101):
+        pose = bench.pose()
+        published = now_ns()
+        bench.host.decide(replace(pose, trace=replace(pose.trace, published_ns=published)))
+        # Every third one is late by a second.
+        took = 1_000_000_000 if ticket % 3 == 0 else 4_000_000 + ticket * 1000
+        bench.desk.acknowledge(ticket)
+        bench.desk.says.append(PinEdge("desk", "laser", True, at_ns=published + took, ticket=ticket))
+        bench.host.collect()
+    assert 4_060_000 < bench.host.status()["act_ns"] < 4_110_000
+
+
 def test_every_trigger_sent_is_acknowledged_refused_or_lost() -> None:
     bench = Bench()
     for _ in range(4):
