@@ -140,7 +140,8 @@ def ensemble(name: str, files: Sequence[Path], clock: Float64 | float) -> Track:
 
 
 def _at_ns(seconds: Float64) -> npt.NDArray[np.int64]:
-    return np.round((seconds - seconds[0]) * 1e9).astype(np.int64)
+    since_first: Float64 = (seconds - seconds[0]) * 1e9
+    return np.asarray(since_first.round(), np.int64)
 
 
 def recordings(data: Path, video: bool) -> Iterator[Track]:

@@ -178,7 +178,7 @@ def test_each_points_process_noise_follows_its_own_movement() -> None:
         ("stiff", {"adapt_ms": 0.0, "process_noise": 60.0}),
         ("loose", {"adapt_ms": 0.0, "process_noise": 15000.0}),
     ):
-        found = follow(make("kalman-cv", (1, 1, 2, 2), caution_sigma=0.0, **keys), at, seen)
+        found = follow(make("kalman-cv", (1, 1, 2, 2), measurement_noise=1.0, **keys), at, seen)
         rms[name] = np.sqrt(((found - truth)[200:] ** 2).mean(axis=(0, 1, 2, 4)))
     assert rms["adapts"][0] < 0.75 * rms["loose"][0]
     assert rms["adapts"][1] < 0.6 * rms["stiff"][1]
