@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numba
 
@@ -14,6 +14,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SAFE_MATH = {"reassoc", "contract", "arcp", "nsz"}
 """What ``fast=True`` allows. ``nnan`` and ``ninf`` are not among it: with them ``isnan`` finds nothing, and an unseen
 point (NaN) passes a gate."""
+
+
+@overload
+def kernel(function: _Function) -> Any: ...
+
+
+@overload
+def kernel(function: None = None, *, fast: bool = False) -> Callable[[_Function], Any]: ...
 
 
 def kernel(function: _Function | None = None, *, fast: bool = False) -> Any:

@@ -1,1 +1,27 @@
-"""Where things are in the world: camera models and triangulation."""
+"""Where things are in the world: camera models and triangulation.
+
+World coordinates are right-handed, in the calibration's unit (mm); a camera looks along its own +z.
+Names are imported when they are first asked for, so that reading a calibration stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from poseloop.live.geometry.calibration import Calibration as Calibration
+    from poseloop.live.geometry.triangulation import triangulate as triangulate
+
+__all__ = ["Calibration", "triangulate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Calibration":
+        from poseloop.live.geometry.calibration import Calibration
+
+        return Calibration
+    if name == "triangulate":
+        from poseloop.live.geometry.triangulation import triangulate
+
+        return triangulate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
