@@ -7,6 +7,7 @@ import pytest
 
 PUBLIC = {
     "poseloop.live.vision": {"Network": ["open", "keypoints", "infer"]},
+    "poseloop.live.geometry": {"Calibration": ["load", "save", "names", "project", "undistort"], "triangulate": []},
     "poseloop.live.output": {"Subscriber": ["__iter__", "close"]},
     "poseloop.protocols": {"Protocol": ["Settings", "needs", "outputs", "reset", "decide"]},
 }
@@ -23,10 +24,13 @@ def test_public_names_are_there_and_documented(module: str) -> None:
 
 
 def test_signatures_that_scripts_rely_on() -> None:
+    from poseloop.live.geometry import triangulate
     from poseloop.live.output import Subscriber
     from poseloop.live.vision import Network
 
     assert list(inspect.signature(Network.open).parameters)[:2] == ["model", "provider"]
     assert inspect.signature(Network.open).parameters["provider"].default == "cpu"
     assert list(inspect.signature(Network.infer).parameters) == ["self", "images"]
+    assert list(inspect.signature(triangulate).parameters)[:3] == ["calibration", "xy", "score"]
+    assert inspect.signature(triangulate).parameters["score"].default is None
     assert next(iter(inspect.signature(Subscriber).parameters)) == "endpoint"

@@ -64,7 +64,8 @@ class CameraModel:
     def __post_init__(self) -> None:
         for part, shape in (("matrix", (3, 3)), ("rotation", (3, 3)), ("translation", (3,)), ("distortion", (-1,))):
             object.__setattr__(self, part, _numbers(self.name, part, getattr(self, part), shape))
-        if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
+        sides = self.size if isinstance(self.size, tuple) else ()
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
             raise CalibrationError(f"camera {self.name}: expected size = [width, height] in px, but got {self.size}")
         fx, fy = self.matrix[0, 0], self.matrix[1, 1]
         plain = np.array([[fx, 0, self.matrix[0, 2]], [0, fy, self.matrix[1, 2]], [0, 0, 1]])
