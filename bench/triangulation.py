@@ -167,7 +167,7 @@ def main() -> int:
             print(f"{row[f'{name}_median_mm']:>{width}.3f} ({row[f'{name}_given_up']:.1%})", end="")
         print()
     if arguments.report is not None:
-        result |= {"versions": reports.versions(), "machine": reports.machine()}
+        result |= {"versions": reports.versions() | reports.versions(("aniposelib",)), "machine": reports.machine()}
         reports.write(result, arguments.report)
     return 0
 
