@@ -243,7 +243,7 @@ def test_a_camera_outlives_lease_disarm_and_off() -> None:
     script.wait(50 * MS)
     script.say(ToBoard.DISARM)
     script.say(ToBoard.OFF, ALL)
-    script.wait(50 * MS)
+    script.wait(52 * MS)
     ended = script.say(ToBoard.OFF, 1)
     script.wait(50 * MS)
     run = script.run()

@@ -42,6 +42,7 @@ struct Line {
 };
 
 Line lines[LINES];
+uint8_t loads[LINES];  // of the newest command
 Duty duties[LINES];
 Receiver receiver;
 
@@ -276,7 +277,15 @@ Reason renew() {
 
 // On-commands
 
-// What a line has against a command, but for its duty.
+// What a command costs the processor; by 16 bits, since a division of 32 takes as long as an edge.
+uint16_t loadOf(const Order &order) {
+  if (order.kind != TRAIN && order.kind != CAMERA && order.kind != SYNC) return 0;
+  if (order.periodUs > 0xFFFF) return 1;
+  const uint16_t cost = order.kind == SYNC ? LOAD_US : 2 * LOAD_US;
+  return (cost - 1) / static_cast<uint16_t>(order.periodUs) + 1;
+}
+
+// What a line has against a command, but for its duty; notes what the command costs.
 Reason objection(uint8_t line, const Order &order, uint8_t flag) {
   if (!isOutput(line)) return BAD_LINE;
   const Settings &settings = lines[line].settings;
@@ -289,7 +298,15 @@ Reason objection(uint8_t line, const Order &order, uint8_t flag) {
     const uint32_t longest = order.kind == SYNC ? settings.maxOnUs / (SYNC_BITS + 1) : settings.maxOnUs;
     if (order.onUs > longest) return TOO_LONG;
   }
-  return outputKind(line) ? BUSY : OBEYED;
+  if (outputKind(line)) return BUSY;
+  const uint16_t load = loadOf(order);
+  uint16_t sum = load;
+  for (uint8_t other = 0; other < LINES; ++other) {
+    if (outputKind(other)) sum += loads[other];
+  }
+  if (load && sum > LOAD_BUDGET) return TOO_FAST;
+  loads[line] = load;
+  return OBEYED;
 }
 
 Reason start(uint8_t kind, uint16_t seq, const uint8_t *payload, const Moment &arrived) {

@@ -236,6 +236,7 @@ ISR(TIMER1_COMPA_vect) { serve(); }
 // Count epochs, and look at one line that is not watched. It takes less than LEAD, so that it makes no edge late.
 ISR(TIMER1_COMPB_vect) {
   static uint8_t line;
+  uartHear();  // it may follow the other one at once
   OCR1B += LOOK;
   countEpochs();
   line = (line + 1) % LINES;
