@@ -264,8 +264,8 @@ class SyncTable(SignalTable):
 
     mode: Literal["pulse", "code"] = "code"
     """``pulse``: one pulse a frame set. ``code``: a start bit and the 32 bits of its index, lowest first."""
-    width_us: int = Field(100, ge=50, le=100_000)
-    """How long the pulse, or each bit, lasts."""
+    width_us: int = Field(200, ge=100, le=100_000)
+    """How long the pulse, or each of the 33 bits, lasts."""
     every: int = Field(1, ge=1)
     """Every how many frame sets; a code has to end before the next one begins."""
 
@@ -299,9 +299,7 @@ class BoardTable(PluginTable):
             raise ValueError("a board needs lines: expected at least one table [boards.NAME.lines.LINE]")
         for signal in (CameraTriggerTable, SyncTable):
             if signal.NAME in self.lines:
-                raise ValueError(
-                    f"no line can be called {signal.NAME!r}: that is the table [boards.NAME.{signal.NAME}]"
-                )
+                raise ValueError(f"no line can be called {signal.NAME!r}: that is [boards.NAME.{signal.NAME}]")
         return self
 
     @model_validator(mode="after")
@@ -470,10 +468,8 @@ def _contradictions(rig: Rig) -> list[_Fault]:
     ]
     triggers = [f"boards.{name}.camera_trigger" for name, board in rig.boards.items() if board.camera_trigger]
     if triggers and rig.sync.trigger != "hardware":
-        text = (
-            f'expected [sync] trigger = "hardware" beside it, but found {rig.sync.trigger!r}: no camera would obey it'
-        )
-        faults.append(_Fault(triggers[0], text))
+        found = f"but found {rig.sync.trigger!r}: no camera would obey it"
+        faults.append(_Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
     if len(triggers) > 1:
         faults.append(_Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
     return faults

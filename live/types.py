@@ -222,7 +222,7 @@ class CommandKind(enum.StrEnum):
     OFF = "off"
     """To the safe level, now; never gated, always allowed."""
     CAMERA = "camera"
-    """``count`` triggers of ``on_us``, one every ``period_us``; 0 = until off. Not leased; the host's, no protocol's."""
+    """``count`` triggers of ``on_us``, one every ``period_us``; 0 = until off. Not leased; the host's."""
     SYNC = "sync"
     """A start bit and the 32 bits of ``code``, lowest first, each ``on_us`` long. Not leased; the host's."""
 
