@@ -47,13 +47,6 @@ def test_pins_of_a_mega(pin) -> None:
     assert width == pytest.approx(2000, abs=10)
 
 
-def test_the_level_is_written_before_the_direction() -> None:
-    script = Script()
-    script.configure(output(8), output(9, flags=LineFlag.OUTPUT))
-    run = script.run()
-    assert [(change.pin, change.high) for change in run.changes if change.driven] == [(8, False), (9, True)]
-
-
 # A conversation of random frames: the machine and the firmware have to give the same answers to each of them.
 
 LINES = (
@@ -146,16 +139,6 @@ def what(kind: int, values: tuple[int, ...]) -> tuple[int, ...]:
             return values[:-1]
 
 
-def test_before_hello_nothing_is_obeyed() -> None:
-    script = Script()
-    script.say(ToBoard.CONFIG, 100, 1)
-    script.wait(1000)
-    script.say(ToBoard.RENEW)
-    script.wait(1000)
-    run = script.run()
-    assert [reason(run, seq) for seq in (1, 2)] == [Reason.NO_HELLO] * 2
-
-
 def test_hello_switches_off_and_says_so_before_it_answers() -> None:
     script = Script()
     script.configure(output(8))
@@ -168,26 +151,6 @@ def test_hello_switches_off_and_says_so_before_it_answers() -> None:
     edge, boot = run.heard[-2:]
     assert (edge.kind, edge.seq, edge.values[:2]) == (ToHost.EDGE, script.seq, (0, 0))
     assert (boot.kind, boot.seq) == (ToHost.BOOT, script.seq)
-
-
-def test_duty_is_refused_and_a_level_is_cut_in_time() -> None:
-    script = Script()
-    script.configure(output(8, duty=100, window_us=200 * MS))
-    script.say(ToBoard.PULSE, 0, 0, 12 * MS)
-    script.wait(20 * MS)
-    refused = script.seq + 1
-    script.say(ToBoard.PULSE, 0, 0, 9 * MS)
-    script.wait(2 * MS)
-    script.say(ToBoard.TRAIN, 0, 0, 3 * MS, 10 * MS, 3)
-    script.wait(2 * MS)
-    script.say(ToBoard.LEVEL, 0, 0)
-    script.wait(40 * MS)
-    run = script.run()
-    assert [reason(run, seq) for seq in (refused, refused + 1)] == [Reason.DUTY] * 2
-    (_, pulse), (_, level) = run.pulses(8)
-    assert pulse == pytest.approx(12 * MS, abs=20)
-    assert 7 * MS <= level <= 8 * MS + 20, "what the pulse left of the budget, at most a millisecond less"
-    assert run.of(ToHost.STATE)[-1].values[:2] == (State.LIMIT, tables.Cause.DUTY)
 
 
 # Inputs
