@@ -264,7 +264,7 @@ class SyncTable(SignalTable):
 
     mode: Literal["pulse", "code"] = "code"
     """``pulse``: one pulse a frame set. ``code``: a start bit and the 32 bits of its index, lowest first."""
-    width_us: int = Field(200, ge=100, le=100_000)
+    width_us: int = Field(200, ge=125, le=100_000)
     """How long the pulse, or each of the 33 bits, lasts."""
     every: int = Field(1, ge=1)
     """Every how many frame sets; a code has to end before the next one begins."""

@@ -114,7 +114,7 @@ def test_camera_trigger_and_sync_are_lines_of_their_board() -> None:
         (HARDWARE + TRIGGER.replace("4", "9"), ["boards.box", "pin 9 is used twice"]),
         (HARDWARE + TRIGGER.replace("120", "1000"), ["boards.box.camera_trigger", "pause of 50 us", "every 1000 us"]),
         (HARDWARE + SYNC.replace("sync", "lines.sync") + "max_on_ms = 5\n", ["boards.box", "no line can be called"]),
-        (HARDWARE + SYNC.replace("pin = 5", "pin = 5\nwidth_us = 50"), ["boards.box.sync.width_us", "100"]),
+        (HARDWARE + SYNC.replace("pin = 5", "pin = 5\nwidth_us = 50"), ["boards.box.sync.width_us", "125"]),
         (HARDWARE + '[boards.bare]\nuse = "sim"\n', ["boards.bare", "a board needs lines"]),
     ],
 )

@@ -40,7 +40,7 @@ SYNC_BITS = 32
 """Bits that SYNC writes after its start bit."""
 
 LOAD_BUDGET = 128
-"""What trains, camera triggers and syncs may cost together, see `LOAD_US`: 10 edges a millisecond. An edge takes an AVR
+"""What trains, camera triggers and syncs may cost together, see `LOAD_US`: 8 edges a millisecond. An edge takes an AVR
 some 60 microseconds; the rest is for the wire, the lease and the limits."""
 
 RESERVED_PINS = frozenset({0, 1, 13})
@@ -78,7 +78,7 @@ class ToHost(enum.IntEnum):
     FRAME = 0x88
 
 
-LOAD_US: Mapping[int, int] = {ToBoard.TRAIN: 25_600, ToBoard.CAMERA: 25_600, ToBoard.SYNC: 12_800}
+LOAD_US: Mapping[int, int] = {ToBoard.TRAIN: 32_000, ToBoard.CAMERA: 32_000, ToBoard.SYNC: 16_000}
 """Kind of command → this divided by its period (a sync's bit), rounded up, is what it costs of `LOAD_BUDGET`."""
 
 LAYOUTS: Mapping[int, Struct] = {
@@ -211,7 +211,7 @@ REASONS: Mapping[int, str] = {
     Reason.TOO_SHORT: "the pulse or pause is shorter than the board can time",
     Reason.BUSY: "the line still carries out an earlier command",
     Reason.DUTY: "the line would be on for more than max_duty of its window",
-    Reason.TOO_FAST: "with it, all lines together would make more than the board's 10,000 edges a second",
+    Reason.TOO_FAST: "with it, all lines together would make more than the board's 8,000 edges a second",
 }
 """A refusal in words, for the person at the rig."""
 

@@ -166,9 +166,9 @@ def test_a_sync_that_is_under_way_is_not_disturbed(ear) -> None:
 
 
 def test_too_many_edges_are_refused(ear) -> None:
-    assert "10,000 edges a second" in ear.outcome(ear.board.send(camera(period_us=199, on_us=100))).reason
-    assert ear.outcome(ear.board.send(camera(period_us=200, on_us=100))).kind is OutcomeKind.ACKNOWLEDGED
-    assert "10,000 edges a second" in ear.outcome(ear.board.send(sync(1))).reason
+    assert "8,000 edges a second" in ear.outcome(ear.board.send(camera(period_us=249, on_us=100))).reason
+    assert ear.outcome(ear.board.send(camera(period_us=250, on_us=100))).kind is OutcomeKind.ACKNOWLEDGED
+    assert "8,000 edges a second" in ear.outcome(ear.board.send(sync(1))).reason
 
 
 def test_a_reset_ends_triggers_and_is_told(tmp_path) -> None:

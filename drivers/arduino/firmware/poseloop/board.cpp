@@ -142,12 +142,6 @@ void sayInput(const InputEvent &event) {
   missed(Frame(INPUT_CHANGE, 0).put8(event.line).put8(event.level).put32(event.us).send(SPARE));
 }
 
-void sayInputs() {
-  InputEvent events[LINES];
-  const uint8_t found = inputsLook(events);
-  for (uint8_t at = 0; at < found; ++at) sayInput(events[at]);
-}
-
 // State
 
 void disarm(State state, Cause cause, uint16_t seq) {
@@ -277,15 +271,26 @@ Reason renew() {
 
 // On-commands
 
-// What a command costs the processor; by 16 bits, since a division of 32 takes as long as an edge.
-uint16_t loadOf(const Order &order) {
-  if (order.kind != TRAIN && order.kind != CAMERA && order.kind != SYNC) return 0;
-  if (order.periodUs > 0xFFFF) return 1;
-  const uint16_t cost = order.kind == SYNC ? LOAD_US : 2 * LOAD_US;
-  return (cost - 1) / static_cast<uint16_t>(order.periodUs) + 1;
+// Note what a command costs the processor; false = too much, with what the other lines do.
+bool takeLoad(uint8_t line, const Order &order) {
+  loads[line] = 0;
+  if (order.kind == PULSE || order.kind == LEVEL) return true;
+  uint16_t load = 1;
+  if (order.periodUs <= 0xFFFF) {
+    // By 16 bits, since a division of 32 takes as long as an edge.
+    const uint16_t cost = order.kind == SYNC ? LOAD_US : 2 * LOAD_US;
+    load = (cost - 1) / static_cast<uint16_t>(order.periodUs) + 1;
+  }
+  uint16_t sum = load;
+  for (uint8_t other = 0; other < LINES; ++other) {
+    if (outputKind(other)) sum += loads[other];
+  }
+  if (sum > LOAD_BUDGET) return false;
+  loads[line] = load;
+  return true;
 }
 
-// What a line has against a command, but for its duty; notes what the command costs.
+// What a line has against a command, but for its duty.
 Reason objection(uint8_t line, const Order &order, uint8_t flag) {
   if (!isOutput(line)) return BAD_LINE;
   const Settings &settings = lines[line].settings;
@@ -299,14 +304,7 @@ Reason objection(uint8_t line, const Order &order, uint8_t flag) {
     if (order.onUs > longest) return TOO_LONG;
   }
   if (outputKind(line)) return BUSY;
-  const uint16_t load = loadOf(order);
-  uint16_t sum = load;
-  for (uint8_t other = 0; other < LINES; ++other) {
-    if (outputKind(other)) sum += loads[other];
-  }
-  if (load && sum > LOAD_BUDGET) return TOO_FAST;
-  loads[line] = load;
-  return OBEYED;
+  return takeLoad(line, order) ? OBEYED : TOO_FAST;
 }
 
 Reason start(uint8_t kind, uint16_t seq, const uint8_t *payload, const Moment &arrived) {
@@ -361,6 +359,7 @@ Reason camera(uint16_t seq, const uint8_t *payload, const Moment &arrived) {
   const Order order = {CAMERA, 0, seq, 0, wanted.widthUs, wanted.periodUs, wanted.count, 0};
   const Reason reason = objection(line, order, MAY_CAMERA);
   if (reason != OBEYED) return reason;
+  sayReports();  // triggers that came before count on in the line's old number
   outputBegin(line, order, arrived);
   say(ACK, seq);
   return OBEYED;
@@ -484,7 +483,7 @@ void attend() {
       line = line == LINES - 1 ? 0 : line + 1;
       break;
     case 1: sayReport(); break;
-    default: sayInputs(); step = 0;
+    default: inputsLook(sayInput); step = 0;
   }
   // Only here: lease and limits were looked at.
   wdt_reset();

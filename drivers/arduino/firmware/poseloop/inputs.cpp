@@ -113,8 +113,8 @@ InputEvent inputFirst(uint8_t line) {
   return {line, input.level, input.changedUs};
 }
 
-uint8_t inputsLook(InputEvent *events) {
-  if (!used) return 0;
+void inputsLook(void (*tell)(const InputEvent &event)) {
+  if (!used) return;
   // Switched on before the pins are read: what changes after the reading will be stamped.
   Stamp stamps[GROUPS];
   for (uint8_t at = 0; at < GROUPS; ++at) {
@@ -126,7 +126,6 @@ uint8_t inputsLook(InputEvent *events) {
     PCIFR = _BV(at);
     ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { PCICR |= _BV(at); }
   }
-  uint8_t found = 0;
   for (uint8_t line = 0; line < LINES; ++line) {
     if (!(used & _BV(line))) continue;
     Input &input = inputs[line];
@@ -134,11 +133,10 @@ uint8_t inputsLook(InputEvent *events) {
     if (input.group != NO_GROUP && stamps[input.group].changed) {
       const Stamp &stamp = stamps[input.group];
       notice(input, active(input, stamp.levels), stamp.us);
-      if (due(input, nowUs())) events[found++] = {line, input.level, input.changedUs};
+      if (due(input, nowUs())) tell({line, input.level, input.changedUs});
     }
     const uint32_t us = nowUs();
     notice(input, active(input, *input.pin), us);
-    if (due(input, us)) events[found++] = {line, input.level, input.changedUs};
+    if (due(input, us)) tell({line, input.level, input.changedUs});
   }
-  return found;
 }

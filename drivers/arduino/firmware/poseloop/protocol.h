@@ -16,10 +16,10 @@ const uint16_t INPUT_HOLD_US = 1000;
 const uint8_t DUTY_SLOTS = 8;
 const uint8_t SYNC_BITS = 32;
 
-// Trains, camera triggers and syncs may make 10 edges a millisecond together. Each has a load: these many microseconds,
+// Trains, camera triggers and syncs may make 8 edges a millisecond together. Each has a load: these many microseconds,
 // in which the budget would be one edge, divided by the time from one of its edges to the next, and rounded up.
 const uint8_t LOAD_BUDGET = 128;
-const uint16_t LOAD_US = 12800;
+const uint16_t LOAD_US = 16000;
 
 enum ToBoard : uint8_t {
   HELLO = 0x01,
