@@ -294,7 +294,8 @@ class Host:
     def settle(self, timeout_s: float) -> None:
         """Wait for the answers to all triggers and syncs, at most ``timeout_s``; tells those that stay open as far as known."""
         ends = now_ns() + int(timeout_s * 1e9)
-        while (self.triggers.open or any(item.open for item in self._signals.values())) and now_ns() < ends:
+        waiting = (self.triggers, *self._signals.values())
+        while any(item.open for item in waiting) and now_ns() < ends:
             self.collect()
             time.sleep(0.001)
         self.triggers.close_all()

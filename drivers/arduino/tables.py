@@ -215,7 +215,12 @@ REASONS: Mapping[int, str] = {
 }
 """A refusal in words, for the person at the rig."""
 
-BOARDS: Mapping[int, str] = {1: "Arduino Uno or Nano (ATmega328P)", 2: "Arduino Mega (ATmega2560)", 255: "simulated"}
+BOARDS: Mapping[int, str] = {
+    1: "Arduino Uno or Nano (ATmega328P)",
+    2: "Arduino Mega (ATmega2560)",
+    3: "Arduino Leonardo or Micro (ATmega32U4; untested)",
+    255: "simulated",
+}
 """Fifth byte of a BOOT."""
 
 SIMULATED = 255

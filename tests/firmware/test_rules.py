@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from simavr.emulator import HIGH, MEGA, SKETCH, UNO, Chip, Script, input_line, output
+from simavr.emulator import HIGH, LEONARDO, MEGA, SKETCH, UNO, Chip, Script, firmware, input_line, output
 
 from poseloop.drivers.arduino import tables
 from poseloop.drivers.arduino.framing import Decoder, crc16
@@ -35,6 +35,10 @@ def test_it_starts_and_says_who_it_is(chip: Chip) -> None:
     assert found.board == (1 if chip is UNO else 2)
     assert (found.protocol, found.reset_cause, found.min_on_us) == (tables.PROTOCOL_VERSION, 1, tables.MIN_ON_US)
     assert not [change for change in run.changes if change.driven], "every pin floats"
+
+
+def test_it_builds_for_a_leonardo() -> None:
+    assert firmware(LEONARDO).stat().st_size > 0
 
 
 @pytest.mark.parametrize("pin", [2, 14, 22, 44, 69])

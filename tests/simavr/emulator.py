@@ -41,6 +41,8 @@ class Chip:
 
 UNO = Chip("atmega328p", "standard", "UNO")
 MEGA = Chip("atmega2560", "mega", "MEGA2560")
+LEONARDO = Chip("atmega32u4", "leonardo", "LEONARDO", ("-DUSB_VID=0x2341", "-DUSB_PID=0x8036"))
+"""For building only: the emulator does not have its USB."""
 
 
 def missing() -> str:

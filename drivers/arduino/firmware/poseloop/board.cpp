@@ -20,8 +20,10 @@ namespace {
 const uint8_t BOARD = 2;
 #elif defined(__AVR_ATmega328P__)
 const uint8_t BOARD = 1;
+#elif defined(__AVR_ATmega32U4__)
+const uint8_t BOARD = 3;
 #else
-#error "expected an Arduino Uno, Nano (ATmega328P) or Mega (ATmega2560)"
+#error "expected an Arduino Uno, Nano (ATmega328P), Mega (ATmega2560), Leonardo or Micro (ATmega32U4)"
 #endif
 
 // EDGE, INPUT and FRAME leave this much of the send buffer to the other kinds.
@@ -477,6 +479,7 @@ bool listen() {
 void attend() {
   static uint8_t step, line;
   lookAtLease();
+  uartGoOn();
   switch (step++) {
     case 0:
       if (isOutput(line) && duties[line].limited()) countDuty(line, nowUs());

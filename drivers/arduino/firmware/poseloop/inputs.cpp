@@ -9,7 +9,11 @@
 
 namespace {
 
+#ifdef PCMSK1
 const uint8_t GROUPS = 3;
+#else
+const uint8_t GROUPS = 1;
+#endif
 const uint8_t NO_GROUP = 0xFF;
 
 // A group of pins that share a pin-change interrupt. It switches itself off until the main loop has taken its stamp: a
@@ -49,7 +53,8 @@ inline void stamp(uint8_t group, uint8_t levels) {
   groups[group].changed = true;
 }
 
-volatile uint8_t &groupMask(uint8_t group) { return group == 0 ? PCMSK0 : group == 1 ? PCMSK1 : PCMSK2; }
+// The mask registers lie side by side.
+volatile uint8_t &groupMask(uint8_t group) { return (&PCMSK0)[group]; }
 
 void notice(Input &input, bool level, uint32_t us) {
   if (level == input.level) return;
@@ -73,7 +78,7 @@ ISR(PCINT0_vect) { stamp(0, PINB); }
 #ifdef PINJ
 ISR(PCINT1_vect) { stamp(1, PINJ); }
 ISR(PCINT2_vect) { stamp(2, PINK); }
-#else
+#elif defined(PCMSK1)
 ISR(PCINT1_vect) { stamp(1, PINC); }
 ISR(PCINT2_vect) { stamp(2, PIND); }
 #endif
