@@ -16,17 +16,18 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from poseloop.live import plugins
 from poseloop.live.errors import ConfigError
-from poseloop.live.types import CommandKind, LineSettings
+from poseloop.live.types import Command, CommandKind, LineSettings
 
 __all__ = [
     "BoardTable",
     "CameraTable",
+    "CameraTriggerTable",
     "FilterTable",
     "Gates",
     "LineTable",
@@ -39,6 +40,7 @@ __all__ = [
     "RigPath",
     "Settings",
     "Sync",
+    "SyncTable",
     "load_rig",
     "parse_rig",
     "read_text",
@@ -262,6 +264,76 @@ class LineTable(Settings):
         )
 
 
+class SignalTable(Settings):
+    """What ``camera_trigger`` and ``sync`` of a board have in common."""
+
+    pin: int = Field(ge=2, le=255)
+    active: Literal["high", "low"] = "high"
+    """The level of a trigger, a pulse or a 1."""
+    width_us: int = Field(1000, ge=50, le=1_000_000)
+    """How long one trigger, pulse or bit lasts."""
+
+    def _line(self, name: str, kind: CommandKind, longest_us: int) -> LineSettings:
+        high = self.active == "high"
+        return LineSettings(name, self.pin, active_high=high, kinds=(kind,), max_on_us=longest_us)
+
+
+class CameraTriggerTable(SignalTable):
+    """``[boards.NAME.camera_trigger]``: the pin that starts every exposure of the rig's cameras. It is not leased."""
+
+    NAME: ClassVar[str] = "camera_trigger"
+    """The line's name in commands and events."""
+
+    fps: float = Field(gt=0, le=2000)
+    """Triggers a second."""
+
+    @property
+    def period_us(self) -> int:
+        """Trigger to trigger, as the board counts it."""
+        return round(1e6 / self.fps)
+
+    @model_validator(mode="after")
+    def _has_a_pause(self) -> CameraTriggerTable:
+        if self.period_us - self.width_us < 50:
+            raise ValueError(f"width_us must leave a pause of 50 us between triggers, one every {self.period_us} us")
+        return self
+
+    def line(self) -> LineSettings:
+        """The same in the board's words."""
+        return self._line(self.NAME, CommandKind.CAMERA, self.width_us)
+
+    def command(self, board: str) -> Command:
+        """Trigger until off."""
+        return Command(board, self.NAME, CommandKind.CAMERA, on_us=self.width_us, period_us=self.period_us)
+
+
+class SyncTable(SignalTable):
+    """``[boards.NAME.sync]``: a pin that tells a recording system which frame set was decided on. It is not leased."""
+
+    NAME: ClassVar[str] = "sync"
+    """The line's name in commands and events."""
+    _BITS: ClassVar[int] = 33
+
+    mode: Literal["pulse", "code"] = "code"
+    """``pulse``: one pulse a frame set. ``code``: a start bit and the 32 bits of its index, lowest first."""
+    width_us: int = Field(200, ge=125, le=100_000)
+    """How long the pulse, or each of the 33 bits, lasts."""
+    every: int = Field(1, ge=1)
+    """Every how many frame sets; a code has to end before the next one begins."""
+
+    def line(self) -> LineSettings:
+        """The same in the board's words."""
+        if self.mode == "pulse":
+            return self._line(self.NAME, CommandKind.CAMERA, self.width_us)
+        return self._line(self.NAME, CommandKind.SYNC, self._BITS * self.width_us)
+
+    def command(self, board: str, index: int) -> Command:
+        """Tell of one frame set."""
+        if self.mode == "code":
+            return Command(board, self.NAME, CommandKind.SYNC, on_us=self.width_us, code=index & 0xFFFFFFFF)
+        return Command(board, self.NAME, CommandKind.CAMERA, on_us=self.width_us, period_us=2 * self.width_us, count=1)
+
+
 class BoardTable(PluginTable):
     """``[boards.NAME]``: one output board, and its driver's settings."""
 
@@ -269,19 +341,35 @@ class BoardTable(PluginTable):
     """Outputs go off by themselves when no fresh pose was decided on for this long."""
     rearm_after_ms: float | None = Field(1000.0, ge=0)
     """After the lease has lapsed: how long poses must have been fresh again before the host arms the board again."""
-    lines: dict[str, LineTable] = Field(min_length=1)
+    lines: dict[str, LineTable] = {}
+    camera_trigger: CameraTriggerTable | None = None
+    sync: SyncTable | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> BoardTable:
+        if not self.lines and not self._signals:
+            raise ValueError("a board needs lines: expected at least one table [boards.NAME.lines.LINE]")
+        for signal in (CameraTriggerTable, SyncTable):
+            if signal.NAME in self.lines:
+                raise ValueError(f"no line can be called {signal.NAME!r}: that is [boards.NAME.{signal.NAME}]")
+        return self
 
     @model_validator(mode="after")
     def _pins_differ(self) -> BoardTable:
-        pins = [line.pin for line in self.lines.values()]
+        pins = [line.pin for line in self.line_settings()]
         twice = {pin for pin in pins if pins.count(pin) > 1}
         if twice:
             raise ValueError(f"every line needs a pin of its own, but pin {min(twice)} is used twice")
         return self
 
     def line_settings(self) -> list[LineSettings]:
-        """All lines in the board's words, in file order."""
-        return [line.settings(name) for name, line in self.lines.items()]
+        """All lines in the board's words, in file order; camera trigger and sync are the last."""
+        lines = [line.settings(name) for name, line in self.lines.items()]
+        return [*lines, *(signal.line() for signal in self._signals)]
+
+    @property
+    def _signals(self) -> list[CameraTriggerTable | SyncTable]:
+        return [signal for signal in (self.camera_trigger, self.sync) if signal is not None]
 
 
 class ProtocolTable(PluginTable):
@@ -425,12 +513,19 @@ def validate(model: type[_SettingsT], table: Mapping[str, Any], folder: Path) ->
 
 
 def _contradictions(rig: Rig) -> list[_Fault]:
-    return [
+    faults = [
         _Fault(f"boards.{name}.lines.{line}", "expected a name of letters, digits, _ and -")
         for name, board in rig.boards.items()
         for line in board.lines
         if not _Name.match(line)
     ]
+    triggers = [f"boards.{name}.camera_trigger" for name, board in rig.boards.items() if board.camera_trigger]
+    if triggers and rig.sync.trigger != "hardware":
+        found = f"but found {rig.sync.trigger!r}: no camera would obey it"
+        faults.append(_Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
+    if len(triggers) > 1:
+        faults.append(_Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
+    return faults
 
 
 def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[_Fault]:

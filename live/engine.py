@@ -355,6 +355,7 @@ def main(parent: Parent) -> None:
             engine.publisher.send_header()
         if message["event"] == "start":
             engine.start()
+            parent.say("capturing")
             _watch(engine, parent)
         engine.stop()
         engine.publisher.send_end(engine.published)

@@ -16,6 +16,7 @@ from poseloop.live import config
 from poseloop.live.types import (
     BoardEvent,
     CameraFormat,
+    CameraTrigger,
     Command,
     Float32,
     Image,
@@ -105,7 +106,7 @@ class BoardState(enum.StrEnum):
     LIMIT = "limit"
     """A line reached its on-time or duty limit and was switched off."""
     RESET = "reset"
-    """The board restarted by itself: outputs off, disarmed, settings forgotten."""
+    """The board restarted by itself: outputs off, disarmed, settings forgotten, no camera triggers any more."""
     LINK_LOST = "link_lost"
     EVENTS_LOST = "events_lost"
     """Events were dropped, the oldest ones, because nobody took them in time."""
@@ -142,7 +143,7 @@ class Board(Protocol):
         """Fix the lines and the lease for this session; only while disarmed.
 
         Raises:
-            SettingRefused: the board allows less than asked for.
+            SettingRefused: the board allows less than asked for, or cannot do one of a line's kinds.
             DeviceTimeout: no answer.
         """
 
@@ -154,7 +155,7 @@ class Board(Protocol):
         """
 
     def disarm(self) -> None:
-        """Switch everything off and refuse on-commands."""
+        """Switch everything off and refuse on-commands. Camera triggers go on: they are not leased."""
 
     def renew(self) -> None:
         """Renew the lease. Called by the decision loop alone, after it has finished a fresh pose."""
@@ -165,14 +166,14 @@ class Board(Protocol):
         The answer comes through ``events``. On-commands are never sent twice; ``off`` is repeated until acknowledged.
         """
 
-    def events(self) -> Sequence[InputEvent | Outcome | PinEdge | BoardEvent]:
+    def events(self) -> Sequence[InputEvent | Outcome | PinEdge | CameraTrigger | BoardEvent]:
         """Everything that happened since the last call, oldest first; never waits."""
 
     def off(self) -> None:
-        """Switch every output off. Idempotent, never raises: it is called on every way out."""
+        """Switch every output off, but for camera triggers. Idempotent, never raises: it is called on every way out."""
 
     def close(self) -> None:
-        """``off``, disarm, give the port back; idempotent, never raises."""
+        """``off``, camera triggers too, disarm, give the port back; idempotent, never raises."""
 
     @classmethod
     def discover(cls) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """Runs a rig: starts engine and host, keeps them in step, and puts their reports together.
 
 It is the only process that a terminal talks to. Order of a start: boards opened and network warmed up at the same time
-→ host subscribed and ready → cameras. Order of an end: on Ctrl-C or a fault the host first, since it switches the
-outputs off; when the time is over or the recordings have ended the engine first, so that its last poses are decided on.
+→ host subscribed and ready → cameras → the board that triggers them, if one does. Order of an end: on Ctrl-C or a fault
+the host first, since it switches the outputs off; when the time is over or the recordings have ended the engine first,
+so that its last poses are decided on.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Stop(threading.Event):
 class Supervisor:
     """One run of one rig.
 
-    ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``started``,
-    ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``, and for what the supervisor itself sees:
-    ``silent`` (the host does not answer) and ``stopping``.
+    ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``capturing``,
+    ``started``, ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``, and for what the supervisor itself
+    sees: ``silent`` (the host does not answer) and ``stopping``.
     """
 
     def __init__(self, text: str, file: Path, listener: Callable[[str, Message], None] | None = None) -> None:
@@ -106,6 +107,9 @@ class Supervisor:
         self._heard_s, silent = time.monotonic(), False
         while not stop.is_set() and not self._failed and "engine" not in self._reports:
             process, message = self._next()
+            if message["event"] == "capturing":
+                # Trigger 0 has to be every camera's first frame.
+                self._host.say("start_cameras")
             if message["event"] == "started":
                 started_s = time.monotonic()
                 ends_s = started_s + (float("inf") if seconds is None else seconds)

@@ -19,6 +19,7 @@ __all__ = [
     "ALL_LINES",
     "BoardEvent",
     "CameraFormat",
+    "CameraTrigger",
     "Colour",
     "Command",
     "CommandKind",
@@ -220,6 +221,10 @@ class CommandKind(enum.StrEnum):
     """On until ``off``, as long as the lease is renewed."""
     OFF = "off"
     """To the safe level, now; never gated, always allowed."""
+    CAMERA = "camera"
+    """``count`` triggers of ``on_us``, one every ``period_us``; 0 = until off. Not leased; the host's."""
+    SYNC = "sync"
+    """A start bit and the 32 bits of ``code``, lowest first, each ``on_us`` long. Not leased; the host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,32 +237,38 @@ class Command:
     """Name of the line in the rig file; `ALL_LINES` with ``off``."""
     kind: CommandKind
     on_us: int = 0
-    """Length of one pulse; must be > 0 for pulse and train, 0 for the others."""
+    """Length of one pulse, trigger or bit; must be > 0 for all kinds but level and off."""
     period_us: int = 0
-    """Start to start in a train; 0 for the others."""
+    """Start to start in a train, and of camera triggers; 0 for the others."""
     count: int = 0
-    """Pulses in a train; 0 for the others."""
+    """Pulses in a train, or camera triggers; 0 for the others."""
     delay_us: int = 0
-    """From the command's arrival at the board to the first edge."""
+    """From the command's arrival at the board to the first edge; 0 for off, camera and sync."""
+    code: int = 0
+    """What a sync writes, 0..2^32 - 1; 0 for the others."""
 
     def __post_init__(self) -> None:
-        for name in ("on_us", "period_us", "count", "delay_us"):
+        for name in ("on_us", "period_us", "count", "delay_us", "code"):
             # NumPy's integers become Python's; a float is an error, since half a microsecond cannot be sent.
             object.__setattr__(self, name, operator.index(getattr(self, name)))
-        if min(self.on_us, self.period_us, self.count, self.delay_us) < 0:
+        if min(self.on_us, self.period_us, self.count, self.delay_us, self.code) < 0:
             raise ValueError(f"expected times and counts >= 0, but got {self}")
         kind = self.kind
-        timed = kind in (CommandKind.PULSE, CommandKind.TRAIN)
+        timed = kind not in (CommandKind.LEVEL, CommandKind.OFF)
         if timed != (self.on_us > 0):
             wanted = "on_us > 0" if timed else "on_us = 0 (the board does not time it)"
             raise ValueError(f"expected {wanted} for a {kind} command, but got {self}")
-        if kind is CommandKind.TRAIN:
-            if self.count < 1 or self.period_us <= self.on_us:
-                raise ValueError(f"expected count >= 1 and period_us > on_us for a train, but got {self}")
+        endless = kind is CommandKind.CAMERA
+        if endless or kind is CommandKind.TRAIN:
+            if self.count < (0 if endless else 1) or self.period_us <= self.on_us:
+                least = "" if endless else "count >= 1 and "
+                raise ValueError(f"expected {least}period_us > on_us for a {kind} command, but got {self}")
         elif self.count or self.period_us:
             raise ValueError(f"expected count = 0 and period_us = 0 for a {kind} command, but got {self}")
-        if kind is CommandKind.OFF and self.delay_us:
-            raise ValueError(f"expected delay_us = 0 for off, but got {self}")
+        if self.delay_us and kind in (CommandKind.OFF, CommandKind.CAMERA, CommandKind.SYNC):
+            raise ValueError(f"expected delay_us = 0 for {kind}, but got {self}")
+        if self.code and kind is not CommandKind.SYNC:
+            raise ValueError(f"expected code = 0 for a {kind} command, but got {self}")
         if self.line == ALL_LINES and kind is not CommandKind.OFF:
             raise ValueError(f"expected one line for a {kind} command, but got {self.line!r}")
 
@@ -312,6 +323,18 @@ class PinEdge:
     """The board's time of the edge, mapped to the host clock."""
     ticket: int
     """The command that caused it; 0 = none did (lease, limit, disarm, reset)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTrigger:
+    """A board told the cameras to expose: the rising edge of one camera trigger."""
+
+    board: str
+    line: str
+    index: int
+    """Count since the command that started the triggers, from 0; a gap = the board had no room to report some."""
+    at_ns: int
+    """The board's time of the edge, mapped to the host clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from poseloop.live.process import STOP, Parent
 from poseloop.live.types import (
     ALL_LINES,
     BoardEvent,
+    CameraTrigger,
     Command,
     CommandKind,
     InputEvent,
@@ -37,6 +38,7 @@ from poseloop.live.types import (
 )
 from poseloop.protocols.arming import ArmedBoard
 from poseloop.protocols.gates import is_fresh, reason_to_hold, would_refuse
+from poseloop.protocols.signals import Signals
 from poseloop.protocols.triggers import Triggers
 
 __all__ = ["Host", "main"]
@@ -66,6 +68,7 @@ class Host:
         self.rig = rig
         self._tell = tell
         self._boards = {name: ArmedBoard(name, table) for name, table in rig.boards.items()}
+        self._signals = {name: Signals(name, item.table, item.board) for name, item in self._boards.items()}
         self._protocols: dict[str, Experiment] = {name: table.build(name) for name, table in rig.protocols.items()}
         self._watched: dict[str, tuple[int, Sequence[int]]] = {}
         self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
@@ -144,6 +147,15 @@ class Host:
             self._watched[name] = protocol.camera, [header.keypoints.index(point) for point in needs]
         self._serve()
 
+    def start_cameras(self) -> None:
+        """All cameras wait for their first trigger: let the board that has a camera trigger begin.
+
+        Raises:
+            DeviceLost: the board is gone.
+        """
+        for signals in self._signals.values():
+            signals.start_cameras()
+
     def decide(self, pose: Pose) -> None:
         """Take the newest pose through protocols, gates and boards, then renew the lease if it is still fresh."""
         self.collect()
@@ -169,6 +181,8 @@ class Host:
                 item.renew()
         else:
             self.poses["stale"] += 1
+        for signals in self._signals.values():
+            signals.mark(pose.index)
         self.poses["decided"] += 1
         self.latencies.add(trace)
 
@@ -242,6 +256,7 @@ class Host:
 
         Raises:
             DeviceLost: a board was reset or is gone; its outputs are off, but nothing can be switched any more.
+            DeviceError: the camera trigger did not start.
         """
         for name, item in self._boards.items():
             for event in item.board.events():
@@ -251,6 +266,9 @@ class Host:
                         self._inputs.append(event)
                     case Outcome():
                         self.triggers.answered(event)
+                        self._signals[name].answered(event)
+                    case CameraTrigger():
+                        self._signals[name].triggered(event)
                     case PinEdge():
                         self.triggers.edge(event)
                     case BoardEvent():
@@ -274,9 +292,10 @@ class Host:
                 )
 
     def settle(self, timeout_s: float) -> None:
-        """Wait for the answers to all triggers, at most ``timeout_s``; tells those that stay open as far as known."""
+        """Wait for the answers to all triggers and syncs, at most ``timeout_s``; tells those that stay open as far as known."""
         ends = now_ns() + int(timeout_s * 1e9)
-        while self.triggers.open and now_ns() < ends:
+        waiting = (self.triggers, *self._signals.values())
+        while any(item.open for item in waiting) and now_ns() < ends:
             self.collect()
             time.sleep(0.001)
         self.triggers.close_all()
@@ -304,7 +323,7 @@ class Host:
             "refusals": dict(self.triggers.reasons),
             "poses": dict(self.poses),
             "lost_inputs": self.lost_inputs,
-            "boards": {name: {"lapses": self.lapses[name]} for name in self._boards},
+            "boards": {name: {"lapses": self.lapses[name], **self._signals[name].report()} for name in self._boards},
             "protocols": {name: self.failures.get(name, "ok") for name in self._protocols},
             "latency_ms": {**self.latencies.as_report(), **self.triggers.latencies.as_report()},
         }
@@ -367,6 +386,8 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> bool:
         message = parent.receive(0)
         if message is not None and message["event"] == STOP:
             return False
+        if message is not None and message["event"] == "start_cameras":
+            host.start_cameras()
         if message is not None and message["event"] == "finish":
             finishing_ns = now + int(_DRAIN_S * 1e9)
         if poses.ended or (finishing_ns and now > finishing_ns):

@@ -87,6 +87,43 @@ def test_two_lines_on_one_pin_are_refused() -> None:
     assert "pin 9 is used twice" in faults(RIG + "[boards.box.lines.valve]\npin = 9\nmax_on_ms = 5\n")
 
 
+HARDWARE = RIG.replace("[model]", '[sync]\ntrigger = "hardware"\n[model]')
+TRIGGER = "[boards.box.camera_trigger]\npin = 4\nfps = 120\n"
+SYNC = '[boards.box.sync]\npin = 5\nactive = "low"\n'
+
+
+def test_camera_trigger_and_sync_are_lines_of_their_board() -> None:
+    rig = parse_rig(HARDWARE + TRIGGER + SYNC, Path("mine.toml"))
+    box = rig.boards["box"]
+    laser, trigger, sync = box.line_settings()
+    assert (laser.name, laser.pin) == ("laser", 9)
+    assert (trigger.name, trigger.pin, trigger.kinds, trigger.max_on_us) == ("camera_trigger", 4, ("camera",), 1000)
+    assert (sync.name, sync.active_high, sync.kinds, sync.max_on_us) == ("sync", False, ("sync",), 33 * 200)
+    assert box.camera_trigger is not None
+    assert box.camera_trigger.command("box").period_us == 8333
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (RIG + TRIGGER, ["boards.box.camera_trigger", 'trigger = "hardware"', "'free'"]),
+        (
+            HARDWARE + TRIGGER + TRIGGER.replace("box", "second") + '[boards.second]\nuse = "sim"\n',
+            ["boards.second.camera_trigger", "boards.box.camera_trigger is there too"],
+        ),
+        (HARDWARE + TRIGGER.replace("4", "9"), ["boards.box", "pin 9 is used twice"]),
+        (HARDWARE + TRIGGER.replace("120", "1000"), ["boards.box.camera_trigger", "pause of 50 us", "every 1000 us"]),
+        (HARDWARE + SYNC.replace("sync", "lines.sync") + "max_on_ms = 5\n", ["boards.box", "no line can be called"]),
+        (HARDWARE + SYNC.replace("pin = 5", "pin = 5\nwidth_us = 50"), ["boards.box.sync.width_us", "125"]),
+        (HARDWARE + '[boards.bare]\nuse = "sim"\n', ["boards.bare", "a board needs lines"]),
+    ],
+)
+def test_camera_trigger_and_sync_that_cannot_be(text: str, expected: list[str]) -> None:
+    message = faults(text)
+    for part in expected:
+        assert part in message
+
+
 def test_paths_start_at_the_file_and_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "rig.toml"
     camera = 'use = "replay"\npath = "{}"\n'

@@ -20,6 +20,7 @@ from poseloop.drivers.arduino.framing import crc16, encode
 from poseloop.drivers.arduino.greeting import describe_restart, explain_silence, read_boot
 from poseloop.drivers.arduino.ledger import OFF_AGAIN_NS, Ledger, Sent
 from poseloop.drivers.arduino.link import Arrival, ports
+from poseloop.drivers.arduino.orders import order
 from poseloop.drivers.arduino.settings import config_payload, line_payload, refused_setting
 from poseloop.drivers.arduino.tables import (
     ALL,
@@ -41,6 +42,7 @@ from poseloop.live.interfaces import BoardState
 from poseloop.live.types import (
     ALL_LINES,
     BoardEvent,
+    CameraTrigger,
     Command,
     CommandKind,
     InputEvent,
@@ -50,7 +52,7 @@ from poseloop.live.types import (
     PinEdge,
 )
 
-Event = InputEvent | Outcome | PinEdge | BoardEvent
+Event = InputEvent | Outcome | PinEdge | CameraTrigger | BoardEvent
 
 OFF_WAITS_NS = 100_000_000
 """How long the call `ArduinoBoard.off` waits for the acknowledgement."""
@@ -60,15 +62,14 @@ PING_NS = 1_000_000_000
 SILENCE = 3
 """Pings in a row without an answer after which the link counts as lost."""
 
+_UNLEASED = frozenset((CommandKind.CAMERA, CommandKind.SYNC))
+
 OUTBOX_EVENTS = 8192
 """Events that wait for ``events``; when there are more, the oldest are dropped and counted."""
 
 _CLOCK_SAMPLES = 10
 _U32 = 4294967295
 
-_PULSE = LAYOUTS[ToBoard.PULSE]
-_TRAIN = LAYOUTS[ToBoard.TRAIN]
-_LEVEL = LAYOUTS[ToBoard.LEVEL]
 _OFF = LAYOUTS[ToBoard.OFF]
 _STATES = {
     State.DISARMED: BoardState.DISARMED,
@@ -105,6 +106,7 @@ class ArduinoBoard:
         self._armed = False
         self._names: list[str] = []
         self._outputs: dict[str, int] = {}
+        self._unleased: list[int] = []
         self._checksum = 0
         self._lease_ms = 0
         self._dropped = self._dropped_told = 0
@@ -148,7 +150,7 @@ class ArduinoBoard:
         assert self._boot is not None
         orders = [(ToBoard.CONFIG, config_payload(self._name, lines, lease_ms))]
         orders += [(ToBoard.LINE, line_payload(self._name, at, line)) for at, line in enumerate(lines)]
-        self._outputs = {}
+        self._outputs, self._unleased = {}, []
         self._names = [line.name for line in lines]  # the board reports inputs as soon as it knows them
         for at, (kind, payload) in enumerate(orders):
             reason = _refusal(talk.request(kind, payload))
@@ -157,6 +159,7 @@ class ArduinoBoard:
                 raise refused_setting(self._name, reason, self._boot, line, len(lines), lease_ms)
         self._checksum = crc16(b"".join(payload for _, payload in orders))
         self._outputs = {line.name: at for at, line in enumerate(lines) if line.direction == "output"}
+        self._unleased = [at for at, line in enumerate(lines) if _UNLEASED & set(line.kinds)]
         self._lease_ms = lease_ms
 
     def arm(self) -> None:
@@ -198,19 +201,12 @@ class ArduinoBoard:
     def send(self, command: Command) -> int:
         """Write one command. A line that does not exist is answered with a refusal, like any other mistake."""
         talk = self._checked()
-        kind = command.kind
-        if kind is CommandKind.OFF:
+        if command.kind is CommandKind.OFF:
             return self._send_off(talk, command.line)
         ticket, seq = talk.number()
         try:
-            index = self._outputs[command.line]
-            if kind is CommandKind.PULSE:
-                frame = encode(ToBoard.PULSE, seq, _PULSE.pack(index, command.delay_us, command.on_us))
-            elif kind is CommandKind.LEVEL:
-                frame = encode(ToBoard.LEVEL, seq, _LEVEL.pack(index, command.delay_us))
-            else:
-                times = (command.delay_us, command.on_us, command.period_us, command.count)
-                frame = encode(ToBoard.TRAIN, seq, _TRAIN.pack(index, *times))
+            kind, payload = order(command, self._outputs[command.line])
+            frame = encode(kind, seq, payload)
         except KeyError:
             self._refuse(ticket, self._no_such_line(command.line))
             return ticket
@@ -235,21 +231,24 @@ class ArduinoBoard:
         return events
 
     def off(self) -> None:
-        """Switch every output off and wait up to 100 ms for the board to say so."""
+        """Switch every leased output off and wait up to 100 ms for the board to say so."""
+        self._switch_off(ALL)
+
+    def _switch_off(self, *lines: int) -> None:
         if self._talk is None:
             return
         ends_ns = now_ns() + OFF_WAITS_NS
         with contextlib.suppress(DeviceError):
-            seq = self._write_off(self._talk, ALL, 0)
-            while seq in self._ledger.offs and (left_ns := ends_ns - now_ns()) > 0:
+            seqs = [self._write_off(self._talk, line, 0) for line in lines]
+            while not self._ledger.offs.keys().isdisjoint(seqs) and (left_ns := ends_ns - now_ns()) > 0:
                 self._talk.wait(min(left_ns, OFF_AGAIN_NS) / 1e9)
                 self._repeat_offs(self._talk)
 
     def close(self) -> None:
-        """Switch off, disarm, free the port."""
+        """Switch everything off, disarm, free the port."""
         if self._talk is None:
             return
-        self.off()
+        self._switch_off(ALL, *self._unleased)
         with contextlib.suppress(DeviceError):
             self._talk.request(ToBoard.DISARM, timeout_s=OFF_WAITS_NS / 1e9, again_s=0.02)
         self._let_go()
@@ -351,6 +350,9 @@ class ArduinoBoard:
         elif kind == ToHost.EDGE and values[0] < len(self._names):
             name, edge_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
             self._emit(PinEdge(self._name, name, bool(values[1]), edge_ns, self._ledger.ticket(seq)))
+        elif kind == ToHost.FRAME and values[0] < len(self._names):
+            name, edge_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
+            self._emit(CameraTrigger(self._name, name, values[1], edge_ns))
         elif kind == ToHost.INPUT and values[0] < len(self._names):
             name, change_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
             self._emit(InputEvent(self._name, name, bool(values[1]), change_ns))

@@ -62,4 +62,4 @@ def describe_restart(payload: bytes) -> str:
         boot = Boot(*LAYOUTS[ToHost.BOOT].unpack(payload))
         cause = RESET_CAUSES.get(boot.reset_cause, RESET_CAUSES[0])
         why = f"{BOARDS.get(boot.board, 'unknown board')}: {cause}"
-    return f"the board restarted by itself, all outputs are off ({why})"
+    return f"the board restarted by itself, all outputs are off, camera triggers too ({why})"

@@ -14,6 +14,8 @@ _KINDS = {
     CommandKind.PULSE: KindFlag.PULSE,
     CommandKind.TRAIN: KindFlag.TRAIN,
     CommandKind.LEVEL: KindFlag.LEVEL,
+    CommandKind.CAMERA: KindFlag.CAMERA,
+    CommandKind.SYNC: KindFlag.SYNC,
 }
 
 

@@ -36,6 +36,13 @@ INPUT_HOLD_US = 1000
 DUTY_SLOTS = 8
 """A duty window is counted in this many parts, plus the one that is running."""
 
+SYNC_BITS = 32
+"""Bits that SYNC writes after its start bit."""
+
+LOAD_BUDGET = 128
+"""What trains, camera triggers and syncs may cost together, see `LOAD_US`: 8 edges a millisecond. An edge takes an AVR
+some 60 microseconds; the rest is for the wire, the lease and the limits."""
+
 RESERVED_PINS = frozenset({0, 1, 13})
 """The serial port's pins, and the one that the bootloader blinks."""
 
@@ -70,6 +77,9 @@ class ToHost(enum.IntEnum):
     PONG = 0x87
     FRAME = 0x88
 
+
+LOAD_US: Mapping[int, int] = {ToBoard.TRAIN: 32_000, ToBoard.CAMERA: 32_000, ToBoard.SYNC: 16_000}
+"""Kind of command → this divided by its period (a sync's bit), rounded up, is what it costs of `LOAD_BUDGET`."""
 
 LAYOUTS: Mapping[int, Struct] = {
     ToBoard.HELLO: Struct("<B"),  # protocol version
@@ -135,6 +145,13 @@ class KindFlag(enum.IntFlag):
     SYNC = 16
 
 
+TIMED = KindFlag.PULSE | KindFlag.TRAIN | KindFlag.LEVEL
+"""Commands under the lease."""
+
+FREE_RUNNING = KindFlag.CAMERA | KindFlag.SYNC
+"""The others; a line obeys these or those."""
+
+
 class State(enum.IntEnum):
     """First byte of a STATE."""
 
@@ -173,6 +190,7 @@ class Reason(enum.IntEnum):
     TOO_SHORT = 15
     BUSY = 16
     DUTY = 17
+    TOO_FAST = 18
 
 
 REASONS: Mapping[int, str] = {
@@ -193,10 +211,16 @@ REASONS: Mapping[int, str] = {
     Reason.TOO_SHORT: "the pulse or pause is shorter than the board can time",
     Reason.BUSY: "the line still carries out an earlier command",
     Reason.DUTY: "the line would be on for more than max_duty of its window",
+    Reason.TOO_FAST: "with it, all lines together would make more than the board's 8,000 edges a second",
 }
 """A refusal in words, for the person at the rig."""
 
-BOARDS: Mapping[int, str] = {1: "Arduino Uno or Nano (ATmega328P)", 2: "Arduino Mega (ATmega2560)", 255: "simulated"}
+BOARDS: Mapping[int, str] = {
+    1: "Arduino Uno or Nano (ATmega328P)",
+    2: "Arduino Mega (ATmega2560)",
+    3: "Arduino Leonardo or Micro (ATmega32U4; untested)",
+    255: "simulated",
+}
 """Fifth byte of a BOOT."""
 
 SIMULATED = 255

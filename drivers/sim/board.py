@@ -10,7 +10,7 @@ from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.sim.firmware_process import FirmwareProcess
 from poseloop.live import config
 from poseloop.live.errors import DeviceLost
-from poseloop.live.types import BoardEvent, Command, InputEvent, LineSettings, Outcome, PinEdge
+from poseloop.live.types import BoardEvent, CameraTrigger, Command, InputEvent, LineSettings, Outcome, PinEdge
 
 _ENDS_S = 2.0
 """A board that was disarmed ends at once; one that was not, when its lease has lapsed."""
@@ -101,7 +101,7 @@ class SimulatedBoard:
         """Write one command."""
         return self._driver().send(command)
 
-    def events(self) -> Sequence[InputEvent | Outcome | PinEdge | BoardEvent]:
+    def events(self) -> Sequence[InputEvent | Outcome | PinEdge | CameraTrigger | BoardEvent]:
         """Everything since the last call."""
         return self._board.events() if self._board else ()
 

@@ -20,21 +20,20 @@ from poseloop.drivers.arduino.tables import (
     PROTOCOL_VERSION,
     RESERVED_PINS,
     SIMULATED,
+    SYNC_BITS,
     Boot,
     Cause,
-    LineFlag,
+    KindFlag,
     Reason,
     State,
     ToBoard,
     ToHost,
 )
-from poseloop.drivers.sim.duty import Duty
-from poseloop.drivers.sim.lines import InputLine, OutputLine
+from poseloop.drivers.sim.lines import MAX_ON_US, InputLine, OutputLine, make_line
 
 LINES = 8
 PINS = 70
 """As many as an Arduino Mega has."""
-MAX_ON_US = 3_600_000_000
 MIN_LEASE_MS = 10
 MAX_LEASE_MS = 10_000
 
@@ -97,6 +96,8 @@ class Firmware:
             ToBoard.PULSE: self._pulse,
             ToBoard.TRAIN: self._train,
             ToBoard.LEVEL: self._level,
+            ToBoard.CAMERA: self._camera,
+            ToBoard.SYNC: self._sync,
         }
 
     @property
@@ -106,8 +107,8 @@ class Firmware:
 
     @property
     def safe(self) -> bool:
-        """True while nothing is on and nothing can come on."""
-        return not self.armed and not any(line.on for line in self._outputs())
+        """True while nothing that is leased is on or can come on."""
+        return not self.armed and not any(line.on for line in self._leased())
 
     def power_up(self, now_us: int, cause: int = POWER_UP) -> Step:
         """Start, or restart: outputs safe, everything forgotten, and BOOT sent."""
@@ -160,6 +161,9 @@ class Firmware:
 
     def _act(self, line: OutputLine) -> None:
         """Make the edge that is due, and find out when the next one is."""
+        if line.kind == ToBoard.SYNC:
+            self._write_bit(line)
+            return
         if not line.on:
             self._set(line, True, line.seq)
             line.due_us = self._now + line.on_us
@@ -172,14 +176,39 @@ class Firmware:
         cut = line.kind == ToBoard.LEVEL
         self._set(line, False, 0 if cut else line.seq)
         line.count -= 1
-        if line.count > 0:
-            line.due_us = line.since_us + line.period_us
+        if line.count == 0:
+            line.free()
         else:
-            line.kind, line.due_us = 0, None
+            line.due_us = line.since_us + line.period_us
         if cut:
             self._send(ToHost.STATE, 0, State.LIMIT, line.limit, line.index, self._wire_time())
 
+    def _write_bit(self, line: OutputLine) -> None:
+        """Write the start bit, the next bit of the code, or the end of the last one; only first and last are told."""
+        first, last = line.count == SYNC_BITS + 1, line.count == 0
+        active = first or (not last and bool(line.code & 1))
+        if active != line.on:
+            self._move(line, active, line.seq)
+        if first or last:
+            self._send(ToHost.EDGE, line.seq, line.index, active, self._wire_time())
+        if last:
+            line.free()
+            return
+        if not first:
+            line.code >>= 1
+        line.count -= 1
+        line.due_us = self._now + line.on_us
+
     def _set(self, line: OutputLine, active: bool, seq: int) -> None:
+        """Move a pin, and tell of it as its command wants."""
+        self._move(line, active, seq)
+        if line.kind != ToBoard.CAMERA:
+            self._send(ToHost.EDGE, seq, line.index, active, self._wire_time())
+        elif active:
+            self._send(ToHost.FRAME, seq, line.index, line.code & 0xFFFFFFFF, self._wire_time())
+            line.code += 1
+
+    def _move(self, line: OutputLine, active: bool, seq: int) -> None:
         line.on = active
         if active:
             line.since_us = self._now
@@ -187,7 +216,6 @@ class Firmware:
             line.duty.add(line.since_us, self._now)
         high = active == line.active_high
         self._edges.append(Edge(self._now, self._board_time(), line.index, line.pin, active, high, seq))
-        self._send(ToHost.EDGE, seq, line.index, active, self._wire_time())
 
     def _look(self, line: InputLine) -> None:
         active = self._active(line)
@@ -253,11 +281,11 @@ class Firmware:
             return Reason.CEILING
         if not 1 <= lines <= LINES:
             return Reason.BAD_LINE
+        self._ack(seq)
         self._forget_settings()
         self._lease_us = lease_ms * 1000
         self._lines = [None] * lines
         self._settings = [payload] + [b""] * lines
-        self._ack(seq)
         return None
 
     def _line(
@@ -273,21 +301,14 @@ class Firmware:
         others = {line.pin for line in self._lines if line is not None and line.index != index}
         if pin in RESERVED_PINS or pin >= PINS or pin in others:
             return Reason.BAD_PIN
-        if flags & LineFlag.OUTPUT:
-            known = not flags & ~int(LineFlag.OUTPUT | LineFlag.ACTIVE_HIGH) and not kinds & ~0b111
-            if not known or not 1 <= thousandths <= 1000 or window_us < 1000 or max_on_us == 0:
-                return Reason.BAD_VALUE
-            if max_on_us > MAX_ON_US:
-                return Reason.CEILING
-            duty = Duty(window_us, thousandths)
-            self._lines[index] = OutputLine(index, pin, flags, kinds, max_on_us, duty)
-        elif flags & ~int(LineFlag.ACTIVE_HIGH | LineFlag.PULL_UP) or kinds or thousandths or max_on_us or window_us:
-            return Reason.BAD_VALUE
-        else:
-            self._lines[index] = InputLine(index, pin, flags)
+        line = make_line(index, pin, flags, kinds, thousandths, max_on_us, window_us)
+        if isinstance(line, Reason):
+            return line
+        before, self._lines[index] = self._lines[index], line
         self._settings[index + 1] = payload
         self._ack(seq)
-        line = self._lines[index]
+        if isinstance(before, OutputLine):
+            self._switch_off([before], 0)
         if isinstance(line, InputLine):
             line.changed_us = self._now
             self._report(line, self._active(line))
@@ -325,14 +346,34 @@ class Firmware:
     ) -> Reason | None:
         if not self.armed:
             return Reason.NOT_ARMED
-        line = self._lines[index] if index < len(self._lines) else None
-        if not isinstance(line, OutputLine):
+        return self._begin(kind, seq, index, delay_us, on_us, period_us, count)
+
+    def _camera(self, seq: int, index: int, period_us: int, width_us: int, count: int) -> Reason | None:
+        if period_us:
+            return self._begin(ToBoard.CAMERA, seq, index, 0, width_us, period_us, count)
+        line = self._output(index)
+        if line is None:
             return Reason.BAD_LINE
-        reason = line.objection(kind, on_us, period_us, count, self._now)
+        if not line.kinds & KindFlag.CAMERA:
+            return Reason.KIND_NOT_ALLOWED
+        self._switch_off([line], seq)
+        self._ack(seq)
+        return None
+
+    def _sync(self, seq: int, index: int, code: int, bit_us: int) -> Reason | None:
+        return self._begin(ToBoard.SYNC, seq, index, 0, bit_us, bit_us, SYNC_BITS + 1, code)
+
+    def _begin(
+        self, kind: ToBoard, seq: int, index: int, delay_us: int, on_us: int, period_us: int, count: int, code: int = 0
+    ) -> Reason | None:
+        line = self._output(index)
+        if line is None:
+            return Reason.BAD_LINE
+        others = sum(other.load for other in self._outputs())
+        reason = line.objection(kind, on_us, period_us, count, self._now, others)
         if reason is not None:
             return reason
-        line.kind, line.seq, line.due_us = kind, seq, self._now + delay_us
-        line.on_us, line.period_us, line.count = on_us, period_us, count
+        line.begin(kind, seq, self._now + delay_us, on_us, period_us, count, code)
         self._ack(seq)
         return None
 
@@ -341,24 +382,35 @@ class Firmware:
         index = payload[0] if len(payload) == 1 else ALL
         named = [line for line in self._outputs() if line.index == index]
         self._ack(seq)
-        self._switch_off(named or self._outputs(), seq)
+        self._switch_off(named or self._leased(), seq)
+
+    def _output(self, index: int) -> OutputLine | None:
+        line = self._lines[index] if index < len(self._lines) else None
+        return line if isinstance(line, OutputLine) else None
+
+    def _leased(self) -> list[OutputLine]:
+        return [line for line in self._outputs() if line.leased]
 
     def _outputs(self) -> list[OutputLine]:
         return [line for line in self._lines if isinstance(line, OutputLine)]
 
     def _switch_off(self, lines: Sequence[OutputLine], seq: int) -> None:
         for line in lines:
-            line.kind, line.due_us = 0, None
+            # A sync tells where it begins and ends, whatever its bits are.
+            if line.kind == ToBoard.SYNC and line.count <= SYNC_BITS and not line.on:
+                self._send(ToHost.EDGE, seq, line.index, False, self._wire_time())
             if line.on:
                 self._set(line, False, seq)
+            line.free()
 
     def _disarm_now(self, state: State, cause: Cause, seq: int) -> None:
-        self._switch_off(self._outputs(), seq)
+        self._switch_off(self._leased(), seq)
         if self.armed:
             self.armed = False
             self._send(ToHost.STATE, seq, state, cause, NO_LINE, self._wire_time())
 
     def _forget_settings(self) -> None:
+        self._switch_off(self._outputs(), 0)
         self.armed = False
         self._lease_us = self._lease_ends_us = 0
         self._lines = []

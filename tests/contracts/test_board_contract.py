@@ -1,15 +1,12 @@
 """One suite over every board: what a host may rely on, whatever is behind the driver."""
 
-import contextlib
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from benches import ROWS, Bench, Row
 from boards import (
     LASER,
     LEASE_MS,
@@ -17,18 +14,13 @@ from boards import (
     VALVE,
     Ear,
     TraceEdge,
-    firmware,
     level,
     off,
     patiently,
     pulse,
-    read_trace,
     train,
 )
-from simavr.emulator import on_terminal
 
-from poseloop.drivers.arduino.board import ArduinoBoard
-from poseloop.drivers.sim.board import SimulatedBoard
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import DeviceLost, SettingRefused
 from poseloop.live.interfaces import Board, BoardState
@@ -42,89 +34,11 @@ CLOCK_SLACK_NS = 20_000_000
 """The mapped time of an edge is off by less than one round trip; causality is checked with much more room."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One board on the bench, and what its pins really did."""
-
-    board: Any
-    trace: Callable[[], list[TraceEdge]]
-    width_error_us: int
-    """How far the board may be off when it times a pulse, by its own clock."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of board; add a row to put another one under the contract."""
-
-    name: str
-    setup: Callable[[Path], contextlib.AbstractContextManager[Bench]]
-    posix_only: bool = False
-
-
-@contextlib.contextmanager
-def simulated_over_tcp(folder: Path) -> Iterator[Bench]:
-    trace = folder / "trace.jsonl"
-    board = SimulatedBoard("board", SimulatedBoard.Settings(trace=trace))
-    try:
-        yield Bench(board, lambda: read_trace(trace), width_error_us=0)
-    finally:
-        board.close()
-
-
-@contextlib.contextmanager
-def arduino_over_pty(folder: Path) -> Iterator[Bench]:
-    trace = folder / "trace.jsonl"
-    with firmware("--stay", "--trace", str(trace), pty=True) as (_, port):
-        board = ArduinoBoard("board", ArduinoBoard.Settings(port=port))
-        try:
-            yield Bench(board, lambda: read_trace(trace), width_error_us=0)
-        finally:
-            board.close()
-
-
-@contextlib.contextmanager
-def firmware_over_pty(folder: Path) -> Iterator[Bench]:
-    trace = folder / "trace.jsonl"
-    with on_terminal(trace) as port:
-        board = ArduinoBoard("board", ArduinoBoard.Settings(port=port))
-        try:
-            # The emulator counts cycles; an edge that meets another line's may be this late.
-            yield Bench(board, lambda: read_pins(trace), width_error_us=20)
-        finally:
-            board.close()
-
-
-def read_pins(trace: Path) -> list[TraceEdge]:
-    """What the emulated chip's pins did, as a board that knows the lines' active levels tells it."""
-    text = trace.read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    active_high = {line.pin: line.active_high for line in LINES}
-    found: list[TraceEdge] = []
-    on: set[int] = set()
-    for row in rows:
-        pin = row.get("pin")
-        if pin not in active_high:
-            continue
-        active = row["driven"] and row["high"] == active_high[pin]
-        if active != (pin in on):
-            found.append(TraceEdge(row["host_ns"], row["board_us"], pin, active))
-            on ^= {pin}
-    return found
-
-
-ROWS = (
-    Row("simulated-tcp", simulated_over_tcp),
-    Row("arduino-pty", arduino_over_pty, posix_only=True),
-    pytest.param(Row("firmware", firmware_over_pty), marks=pytest.mark.firmware),
-)
-
-
 @pytest.fixture(params=ROWS, ids=lambda row: row.name)
 def bench(request, tmp_path) -> Iterator[Bench]:
     row: Row = request.param
-    if row.posix_only and sys.platform == "win32":
-        pytest.skip("pseudo-terminals are a POSIX thing")
-    with row.setup(tmp_path) as bench:
+    row.skip_where_it_cannot_run()
+    with row.setup(tmp_path, {line.pin: line.active_high for line in LINES}) as bench:
         yield bench
 
 

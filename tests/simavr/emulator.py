@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +36,13 @@ class Chip:
     mcu: str
     variant: str
     name: str
+    flags: tuple[str, ...] = ()
 
 
 UNO = Chip("atmega328p", "standard", "UNO")
 MEGA = Chip("atmega2560", "mega", "MEGA2560")
+LEONARDO = Chip("atmega32u4", "leonardo", "LEONARDO", ("-DUSB_VID=0x2341", "-DUSB_PID=0x8036"))
+"""For building only: the emulator does not have its USB."""
 
 
 def missing() -> str:
@@ -70,38 +73,88 @@ def runner() -> Path:
     return program
 
 
+def _compilers(chip: Chip) -> tuple[list[str], list[str]]:
+    """How the Arduino IDE's platform calls the compilers for C++ and C."""
+    # DECIMAL_DIG: Debian's compiler and core do not agree about where it comes from.
+    common = [
+        "-c", "-g", "-Os", "-flto", "-ffunction-sections", "-fdata-sections", f"-mmcu={chip.mcu}", "-DF_CPU=16000000L",
+        "-DARDUINO=10819", f"-DARDUINO_AVR_{chip.name}", "-DARDUINO_ARCH_AVR", "-DDECIMAL_DIG=__DECIMAL_DIG__",
+        f"-I{CORE}/cores/arduino", f"-I{CORE}/variants/{chip.variant}", *chip.flags,
+    ]  # fmt: skip
+    cpp = ["avr-g++", *common, "-std=gnu++11", "-fpermissive", "-fno-exceptions", "-fno-threadsafe-statics"]
+    return cpp, ["avr-gcc", *common, "-std=gnu11", "-w"]
+
+
+def _all_done(jobs: Iterable[list[str | Path]]) -> None:
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda job: _command(*job), jobs):
+            pass
+
+
+@functools.cache
+def _core(chip: Chip) -> Path:
+    """Build what every sketch is linked with."""
+    cpp, c = _compilers(chip)
+    folder = Path(tempfile.mkdtemp(prefix=f"{chip.name}-core-", dir=_folder()))
+    sources = sorted((CORE / "cores" / "arduino").glob("*.c*"))
+    _all_done(
+        [*(c if source.suffix == ".c" else [*cpp, "-w"]), source, "-o", folder / f"{source.name}.o"]
+        for source in sources
+    )
+    _command("avr-gcc-ar", "rcs", folder / "core.a", *sorted(folder.glob("*.o")))
+    return folder / "core.a"
+
+
+_objects: dict[tuple[Chip, str, bytes], Path] = {}
+"""What was compiled, by source and headers: variants of the sketch share all that they do not change."""
+
+
 @functools.cache
 def firmware(chip: Chip = UNO, sketch: Path = SKETCH) -> Path:
     """Build the firmware with the flags of the Arduino IDE's platform."""
     if reason := missing():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix=chip.name, dir=_folder()))
-    # DECIMAL_DIG: Debian's compiler and core do not agree about where it comes from.
-    common = [
-        "-c", "-g", "-Os", "-flto", "-ffunction-sections", "-fdata-sections", f"-mmcu={chip.mcu}", "-DF_CPU=16000000L",
-        "-DARDUINO=10819", f"-DARDUINO_AVR_{chip.name}", "-DARDUINO_ARCH_AVR", "-DDECIMAL_DIG=__DECIMAL_DIG__",
-        f"-I{CORE}/cores/arduino", f"-I{CORE}/variants/{chip.variant}",
-    ]  # fmt: skip
-    cpp = ["avr-g++", *common, "-std=gnu++11", "-fpermissive", "-fno-exceptions", "-fno-threadsafe-statics"]
-    strict = ["-Wall", "-Wextra", "-Werror", "-Wno-type-limits"]  # the core's macros compare unsigned pins with 0
-    c = ["avr-gcc", *common, "-std=gnu11", "-w"]
+    cpp, _ = _compilers(chip)
+    # The core's macros compare unsigned pins with 0. Where something was cut out, something else may be of no use.
+    strict = ["-Wall", "-Wextra", "-Werror", "-Wno-type-limits"] if sketch == SKETCH else ["-w"]
+    headers = b"".join(path.read_bytes() for path in sorted(sketch.glob("*.h")))
+    objects: list[Path] = []
     jobs: list[list[str | Path]] = []
-    for source in sorted(sketch.glob("*.cpp")):
-        jobs.append([*cpp, *strict, source, "-o", folder / f"{source.name}.o"])
-    ino = sketch / "poseloop.ino"
-    jobs.append([*cpp, *strict, "-x", "c++", "-include", "Arduino.h", ino, "-o", folder / "ino.o"])
-    core = folder / "core"
-    core.mkdir()
-    for source in sorted((CORE / "cores" / "arduino").glob("*.c*")):
-        jobs.append([*(c if source.suffix == ".c" else [*cpp, "-w"]), source, "-o", core / f"{source.name}.o"])
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda job: _command(*job), jobs):
-            pass
-    _command("avr-gcc-ar", "rcs", folder / "core.a", *sorted(core.glob("*.o")))
+    for source in sorted((*sketch.glob("*.cpp"), *sketch.glob("*.ino"))):
+        key = (chip, source.name, source.read_bytes() + headers)
+        if key not in _objects:
+            _objects[key] = folder / f"{source.name}.o"
+            as_cpp = ["-x", "c++", "-include", "Arduino.h"] if source.suffix == ".ino" else []
+            jobs.append([*cpp, *strict, *as_cpp, source, "-o", _objects[key]])
+        objects.append(_objects[key])
+    _all_done(jobs)
     elf = folder / "poseloop.elf"
     link = ["avr-gcc", "-w", "-Os", "-g", "-flto", "-fuse-linker-plugin", "-Wl,--gc-sections", f"-mmcu={chip.mcu}"]
-    _command(*link, *sorted(folder.glob("*.o")), folder / "core.a", "-lm", "-o", elf)
+    _command(*link, *objects, _core(chip), "-lm", "-o", elf)
     return elf
+
+
+current: Path = SKETCH
+"""What `Script.run` runs unless it is told otherwise."""
+
+
+def variant(changes: Mapping[str, str], of: Path = SKETCH) -> Path:
+    """Copy the sketch and change it.
+
+    Args:
+        changes: what stands exactly once in all its files → what is to stand there instead.
+        of: the sketch's folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="variant-", dir=_folder()))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in of.iterdir()}
+    for old, new in changes.items():
+        found = [name for name, text in texts.items() for _ in range(text.count(old))]
+        assert len(found) == 1, f"expected {old!r} once in the sketch, but found it in {found}"
+        texts[found[0]] = texts[found[0]].replace(old, new)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -235,9 +288,9 @@ class Script:
             self.say(ToBoard.ARM, self.checksum)
             self.wait(2000)
 
-    def run(self, chip: Chip = UNO, sketch: Path = SKETCH) -> Run:
+    def run(self, chip: Chip = UNO, sketch: Path | None = None) -> Run:
         """Run it all until now."""
-        elf = firmware(chip, sketch)
+        elf = firmware(chip, sketch or current)
         with tempfile.TemporaryDirectory(dir=_folder()) as folder:
             script, trace = Path(folder, "script"), Path(folder, "trace")
             orders = [*sorted(self._orders), (round(self.us * CYCLES_PER_US), 0, "end")]

@@ -20,7 +20,7 @@
  *   rx                  a byte has arrived; `lost` = the chip had no room for it
  *   tx                  a byte was handed to the port
  *   reset               the chip was reset; its MCUSR
- *   end                 `stack`: bytes that were never used between variables and stack
+ *   end                 `stack`: bytes between variables and stack that nobody ever wrote to
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -53,6 +53,8 @@
 #define MAX_PORTS 12
 #define MAX_WAVES 8
 #define MAX_PINS 70
+#define NOINIT_BYTES 2
+#define PAINT 0xA5 /* what untouched memory holds */
 
 static const char UNO_PORTS[] = "DDDDDDDDBBBBBBCCCCCC";
 static const char UNO_BITS[] = "01234567012345012345";
@@ -77,7 +79,6 @@ static FILE *trace;
 static struct port ports[MAX_PORTS];
 static int port_count;
 static const char *pin_ports, *pin_bits;
-static uint16_t lowest_sp = 0xFFFF;
 
 /* Bytes on their way to the chip. */
 static uint8_t wire[65536];
@@ -308,6 +309,22 @@ static void after_reset(void)
 		avr_cycle_timer_register(avr, BYTE_CYCLES, deliver, NULL);
 }
 
+/* ---- memory */
+
+/* The emulator runs several instructions at a time, so that looking at the stack pointer would miss its lowest. */
+static void paint(avr_flashaddr_t from)
+{
+	memset(avr->data + from, PAINT, avr->ramend + 1 - from);
+}
+
+static int untouched(avr_flashaddr_t from)
+{
+	int count = 0;
+	while (from + count <= avr->ramend && avr->data[from + count] == PAINT)
+		++count;
+	return count;
+}
+
 /* ---- running */
 
 static void run_until(uint64_t cycle)
@@ -318,9 +335,6 @@ static void run_until(uint64_t cycle)
 			after_reset();
 		if (state == cpu_Done || state == cpu_Crashed)
 			die("the firmware crashed");
-		uint16_t sp = (uint16_t)(avr->data[R_SPL] | avr->data[R_SPH] << 8);
-		if (sp > 0x100 && sp < lowest_sp)
-			lowest_sp = sp;
 	}
 }
 
@@ -490,6 +504,9 @@ int main(int count, char **words)
 	avr->frequency = HZ;
 	core_reset = avr->reset;
 	avr->reset = on_reset;
+	/* Behind the variables lie those that survive a reset. */
+	avr_flashaddr_t free_memory = avr->ioend + 1 + firmware.datasize + firmware.bsssize + NOINIT_BYTES;
+	paint(free_memory);
 	bool mega = strcmp(mcu, "atmega2560") == 0;
 	pin_ports = mega ? MEGA_PORTS : UNO_PORTS;
 	pin_bits = mega ? MEGA_BITS : UNO_BITS;
@@ -505,7 +522,7 @@ int main(int count, char **words)
 		follow(script);
 	}
 	row(avr->cycle);
-	fprintf(trace, ", \"end\": true, \"stack\": %d}\n", lowest_sp - (int)(0x100 + firmware.datasize + firmware.bsssize));
+	fprintf(trace, ", \"end\": true, \"stack\": %d}\n", untouched(free_memory));
 	fclose(trace);
 	return 0;
 }

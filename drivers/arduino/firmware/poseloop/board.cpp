@@ -20,8 +20,10 @@ namespace {
 const uint8_t BOARD = 2;
 #elif defined(__AVR_ATmega328P__)
 const uint8_t BOARD = 1;
+#elif defined(__AVR_ATmega32U4__)
+const uint8_t BOARD = 3;
 #else
-#error "expected an Arduino Uno, Nano (ATmega328P) or Mega (ATmega2560)"
+#error "expected an Arduino Uno, Nano (ATmega328P), Mega (ATmega2560), Leonardo or Micro (ATmega32U4)"
 #endif
 
 // EDGE, INPUT and FRAME leave this much of the send buffer to the other kinds.
@@ -42,6 +44,7 @@ struct Line {
 };
 
 Line lines[LINES];
+uint8_t loads[LINES];  // of the newest command
 Duty duties[LINES];
 Receiver receiver;
 
@@ -139,12 +142,6 @@ void sayReports() {
 
 void sayInput(const InputEvent &event) {
   missed(Frame(INPUT_CHANGE, 0).put8(event.line).put8(event.level).put32(event.us).send(SPARE));
-}
-
-void sayInputs() {
-  InputEvent events[LINES];
-  const uint8_t found = inputsLook(events);
-  for (uint8_t at = 0; at < found; ++at) sayInput(events[at]);
 }
 
 // State
@@ -276,6 +273,25 @@ Reason renew() {
 
 // On-commands
 
+// Note what a command costs the processor; false = too much, with what the other lines do.
+bool takeLoad(uint8_t line, const Order &order) {
+  loads[line] = 0;
+  if (order.kind == PULSE || order.kind == LEVEL) return true;
+  uint16_t load = 1;
+  if (order.periodUs <= 0xFFFF) {
+    // By 16 bits, since a division of 32 takes as long as an edge.
+    const uint16_t cost = order.kind == SYNC ? LOAD_US : 2 * LOAD_US;
+    load = (cost - 1) / static_cast<uint16_t>(order.periodUs) + 1;
+  }
+  uint16_t sum = load;
+  for (uint8_t other = 0; other < LINES; ++other) {
+    if (outputKind(other)) sum += loads[other];
+  }
+  if (sum > LOAD_BUDGET) return false;
+  loads[line] = load;
+  return true;
+}
+
 // What a line has against a command, but for its duty.
 Reason objection(uint8_t line, const Order &order, uint8_t flag) {
   if (!isOutput(line)) return BAD_LINE;
@@ -289,7 +305,8 @@ Reason objection(uint8_t line, const Order &order, uint8_t flag) {
     const uint32_t longest = order.kind == SYNC ? settings.maxOnUs / (SYNC_BITS + 1) : settings.maxOnUs;
     if (order.onUs > longest) return TOO_LONG;
   }
-  return outputKind(line) ? BUSY : OBEYED;
+  if (outputKind(line)) return BUSY;
+  return takeLoad(line, order) ? OBEYED : TOO_FAST;
 }
 
 Reason start(uint8_t kind, uint16_t seq, const uint8_t *payload, const Moment &arrived) {
@@ -344,6 +361,7 @@ Reason camera(uint16_t seq, const uint8_t *payload, const Moment &arrived) {
   const Order order = {CAMERA, 0, seq, 0, wanted.widthUs, wanted.periodUs, wanted.count, 0};
   const Reason reason = objection(line, order, MAY_CAMERA);
   if (reason != OBEYED) return reason;
+  sayReports();  // triggers that came before count on in the line's old number
   outputBegin(line, order, arrived);
   say(ACK, seq);
   return OBEYED;
@@ -461,13 +479,14 @@ bool listen() {
 void attend() {
   static uint8_t step, line;
   lookAtLease();
+  uartGoOn();
   switch (step++) {
     case 0:
       if (isOutput(line) && duties[line].limited()) countDuty(line, nowUs());
       line = line == LINES - 1 ? 0 : line + 1;
       break;
     case 1: sayReport(); break;
-    default: sayInputs(); step = 0;
+    default: inputsLook(sayInput); step = 0;
   }
   // Only here: lease and limits were looked at.
   wdt_reset();

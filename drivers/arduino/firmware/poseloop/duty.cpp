@@ -9,7 +9,6 @@ void Duty::begin(const Settings &settings, uint32_t nowUs) {
   windowUs_ = settings.windowUs;
   // window · thousandths / 1000 without 64 bits
   budgetUs_ = windowUs_ / 1000 * settings.maxDuty + windowUs_ % 1000 * settings.maxDuty / 1000;
-  slotUs_ = (windowUs_ - 1) / DUTY_SLOTS + 1;
   startUs_ = nowUs;
   running_ = 0;
   memset(counts_, 0, sizeof counts_);
@@ -37,7 +36,8 @@ uint32_t Duty::worst(uint32_t onUs, uint32_t periodUs, uint32_t count) const {
 uint32_t Duty::left(uint32_t nowUs) const {
   uint32_t counted = used_;
   uint32_t lasted = 0;
-  uint32_t untilTurn = slotUs_ - (nowUs - startUs_);
+  const uint32_t slot = slotUs();
+  uint32_t untilTurn = slot - (nowUs - startUs_);
   uint8_t oldest = running_;
   // Slot by slot: its own time comes in, the oldest slot falls out. Its own slots never do: after eight of them, which
   // are a whole window, any budget is spent.
@@ -48,18 +48,19 @@ uint32_t Duty::left(uint32_t nowUs) const {
     counted += untilTurn;
     oldest = oldest == DUTY_SLOTS ? 0 : oldest + 1;
     counted -= counts_[oldest];
-    untilTurn = slotUs_;
+    untilTurn = slot;
   }
   return lasted;
 }
 
 void Duty::turn(uint32_t nowUs) {
-  for (uint8_t turns = 0; nowUs - startUs_ >= slotUs_; ++turns) {
+  const uint32_t slot = slotUs();
+  for (uint8_t turns = 0; nowUs - startUs_ >= slot; ++turns) {
     if (turns > DUTY_SLOTS) {  // everything is older than the window
       startUs_ = nowUs;
       return;
     }
-    startUs_ += slotUs_;
+    startUs_ += slot;
     running_ = running_ == DUTY_SLOTS ? 0 : running_ + 1;
     used_ -= counts_[running_];
     counts_[running_] = 0;

@@ -26,7 +26,9 @@ class Duty {
  private:
   void turn(uint32_t nowUs);
 
-  uint32_t windowUs_, budgetUs_, slotUs_;
+  uint32_t slotUs() const { return ((windowUs_ - 1) / DUTY_SLOTS) + 1; }
+
+  uint32_t windowUs_, budgetUs_;
   uint32_t startUs_;  // of the running slot
   uint32_t counts_[DUTY_SLOTS + 1];
   uint32_t used_;  // their sum

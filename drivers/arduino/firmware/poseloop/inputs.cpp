@@ -9,7 +9,11 @@
 
 namespace {
 
+#ifdef PCMSK1
 const uint8_t GROUPS = 3;
+#else
+const uint8_t GROUPS = 1;
+#endif
 const uint8_t NO_GROUP = 0xFF;
 
 // A group of pins that share a pin-change interrupt. It switches itself off until the main loop has taken its stamp: a
@@ -49,7 +53,8 @@ inline void stamp(uint8_t group, uint8_t levels) {
   groups[group].changed = true;
 }
 
-volatile uint8_t &groupMask(uint8_t group) { return group == 0 ? PCMSK0 : group == 1 ? PCMSK1 : PCMSK2; }
+// The mask registers lie side by side.
+volatile uint8_t &groupMask(uint8_t group) { return (&PCMSK0)[group]; }
 
 void notice(Input &input, bool level, uint32_t us) {
   if (level == input.level) return;
@@ -73,7 +78,7 @@ ISR(PCINT0_vect) { stamp(0, PINB); }
 #ifdef PINJ
 ISR(PCINT1_vect) { stamp(1, PINJ); }
 ISR(PCINT2_vect) { stamp(2, PINK); }
-#else
+#elif defined(PCMSK1)
 ISR(PCINT1_vect) { stamp(1, PINC); }
 ISR(PCINT2_vect) { stamp(2, PIND); }
 #endif
@@ -113,8 +118,8 @@ InputEvent inputFirst(uint8_t line) {
   return {line, input.level, input.changedUs};
 }
 
-uint8_t inputsLook(InputEvent *events) {
-  if (!used) return 0;
+void inputsLook(void (*tell)(const InputEvent &event)) {
+  if (!used) return;
   // Switched on before the pins are read: what changes after the reading will be stamped.
   Stamp stamps[GROUPS];
   for (uint8_t at = 0; at < GROUPS; ++at) {
@@ -126,7 +131,6 @@ uint8_t inputsLook(InputEvent *events) {
     PCIFR = _BV(at);
     ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { PCICR |= _BV(at); }
   }
-  uint8_t found = 0;
   for (uint8_t line = 0; line < LINES; ++line) {
     if (!(used & _BV(line))) continue;
     Input &input = inputs[line];
@@ -134,11 +138,10 @@ uint8_t inputsLook(InputEvent *events) {
     if (input.group != NO_GROUP && stamps[input.group].changed) {
       const Stamp &stamp = stamps[input.group];
       notice(input, active(input, stamp.levels), stamp.us);
-      if (due(input, nowUs())) events[found++] = {line, input.level, input.changedUs};
+      if (due(input, nowUs())) tell({line, input.level, input.changedUs});
     }
     const uint32_t us = nowUs();
     notice(input, active(input, *input.pin), us);
-    if (due(input, us)) events[found++] = {line, input.level, input.changedUs};
+    if (due(input, us)) tell({line, input.level, input.changedUs});
   }
-  return found;
 }

@@ -18,5 +18,5 @@ void inputRelease(uint8_t line);
 // The level that the line has now; it counts as reported.
 InputEvent inputFirst(uint8_t line);
 
-// Look at every input; returns how many of `events` (room for all lines) are to be reported.
-uint8_t inputsLook(InputEvent *events);
+// Look at every input, and tell what is to be reported.
+void inputsLook(void (*tell)(const InputEvent &event));

@@ -24,6 +24,18 @@ const uint16_t BOOKS = 25 * TICKS_PER_US;
 
 const uint8_t REPORTS = 16;  // a power of two
 
+// A report in as little memory as it can be.
+struct Entry {
+  uint8_t what;    // line, level and cause
+  uint8_t number;  // of a trigger, its last 8 bits
+  uint16_t seq;
+  uint32_t ticks;
+};
+const uint8_t LEVEL_BIT = 0x08;
+const uint8_t CAUSE_SHIFT = 4;
+const uint8_t TRIGGER = 0x40;  // a camera's, in the place of a cause
+static_assert(LINES <= LEVEL_BIT && BY_DUTY << CAUSE_SHIFT < TRIGGER, "they would not fit");
+
 struct Output {
   volatile uint8_t *port;
   volatile uint8_t *pin;
@@ -31,7 +43,7 @@ struct Output {
   uint8_t safe;  // `mask` where the safe level is high, else 0
   uint8_t line;
   volatile uint8_t kind;
-  uint8_t cause;
+  uint8_t cause;  // shifted to its place in a report
   bool limited;  // on-time is counted
   bool on;
   bool next;  // level of the next edge
@@ -51,7 +63,7 @@ Output outputs[LINES];
 // Lines whose next edge the compare interrupt watches.
 uint8_t near;
 
-Report reports[REPORTS];
+Entry reports[REPORTS];
 volatile uint8_t reportHead, reportTail;
 uint16_t lost;
 
@@ -66,13 +78,13 @@ __attribute__((noinline)) void report(const Output *output, uint8_t cause, uint1
     if (lost != 0xFFFF) ++lost;
     return;
   }
-  Report *const entry = &reports[head];
-  entry->line = output->line;
-  entry->level = ((*output->pin ^ output->safe) & output->mask) != 0;
-  entry->cause = cause;
+  Entry *const entry = &reports[head];
+  uint8_t what = output->line | cause;
+  if ((*output->pin ^ output->safe) & output->mask) what |= LEVEL_BIT;
+  entry->what = what;
+  entry->number = output->code;
   entry->seq = seq;
   entry->ticks = stamp;
-  if (cause == FRAME) entry->number = output->code;
   reportHead = next;
 }
 
@@ -124,7 +136,7 @@ __attribute__((noinline)) bool follow(Output *output) {
   if (on) {
     after(output, &output->high);
     if (output->kind == CAMERA) {
-      report(output, FRAME, output->seq);
+      report(output, TRIGGER, output->seq);
       ++output->code;
     } else {
       report(output, 0, output->seq);
@@ -236,6 +248,7 @@ ISR(TIMER1_COMPA_vect) { serve(); }
 // Count epochs, and look at one line that is not watched. It takes less than LEAD, so that it makes no edge late.
 ISR(TIMER1_COMPB_vect) {
   static uint8_t line;
+  uartHear();  // it may follow the other one at once
   OCR1B += LOOK;
   countEpochs();
   line = (line + 1) % LINES;
@@ -274,7 +287,7 @@ uint8_t outputKind(uint8_t line) { return outputs[line].kind; }
 void outputBegin(uint8_t line, const Order &order, const Moment &arrived) {
   Output &output = outputs[line];
   // The line is free: the interrupt does not look at it before it has a kind.
-  output.cause = order.cause;
+  output.cause = order.cause << CAUSE_SHIFT;
   output.seq = order.seq;
   output.next = true;
   output.high = spanOfUs(order.onUs);
@@ -354,7 +367,18 @@ uint32_t outputSpentUs(uint8_t line) {
 bool outputsTake(Report &report) {
   const uint8_t tail = reportTail;
   if (tail == reportHead) return false;
-  report = reports[tail];
+  const Entry &entry = reports[tail];
+  report.line = entry.what & (LEVEL_BIT - 1);
+  report.level = entry.what & LEVEL_BIT;
+  report.cause = entry.what >> CAUSE_SHIFT;
+  report.seq = entry.seq;
+  report.ticks = entry.ticks;
+  if (entry.what & TRIGGER) {
+    uint32_t next;  // the line's next trigger, a few later than this one
+    ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { next = outputs[report.line].code; }
+    report.cause = FRAME;
+    report.number = next - static_cast<uint8_t>(next - entry.number);
+  }
   reportTail = (tail + 1) & (REPORTS - 1);
   return true;
 }

@@ -16,6 +16,11 @@ const uint16_t INPUT_HOLD_US = 1000;
 const uint8_t DUTY_SLOTS = 8;
 const uint8_t SYNC_BITS = 32;
 
+// Trains, camera triggers and syncs may make 8 edges a millisecond together. Each has a load: these many microseconds,
+// in which the budget would be one edge, divided by the time from one of its edges to the next, and rounded up.
+const uint8_t LOAD_BUDGET = 128;
+const uint16_t LOAD_US = 16000;
+
 enum ToBoard : uint8_t {
   HELLO = 0x01,
   CONFIG = 0x02,
@@ -70,6 +75,7 @@ enum Reason : uint8_t {
   TOO_SHORT = 15,
   BUSY = 16,
   DUTY_SPENT = 17,
+  TOO_FAST = 18,
 };
 
 // A line's settings, laid out as in the payload of LINE after its index, so that the checksum of what is stored can be

@@ -2,6 +2,8 @@
 
 #include "uart.h"
 
+#ifndef USBCON
+
 #include "limits.h"
 
 #ifdef USART_RX_vect
@@ -48,3 +50,5 @@ void uartSend() {
   UCSR0B |= _BV(UDRIE0);
   interrupts();
 }
+
+#endif

@@ -48,6 +48,9 @@ bool Receiver::finish() {
   return false;
 }
 
+uint8_t Frame::body_[MAX_BODY];
+uint8_t Frame::length_;
+
 bool Frame::send(uint8_t spare) {
   const uint8_t room = uartRoom();
   // Two delimiters, a code byte and two bytes of checksum; a body this short needs no second code byte.

@@ -34,10 +34,12 @@ class Receiver {
   bool fresh_ = true;    // the next byte begins a stretch
 };
 
-// One frame to the host: put values, then send. It needs room in the buffer for all of it, else it is dropped.
+// One frame to the host: put values, then send. It needs room in the buffer for all of it, else it is dropped. All frames
+// share one body, since memory is scarce: there is one at a time, and only the main loop speaks.
 class Frame {
  public:
   Frame(uint8_t kind, uint16_t seq) {
+    length_ = 0;
     put8(kind);
     put16(seq);
   }
@@ -52,6 +54,6 @@ class Frame {
   bool send(uint8_t spare = 0);
 
  private:
-  uint8_t body_[MAX_BODY];
-  uint8_t length_ = 0;
+  static uint8_t body_[MAX_BODY];
+  static uint8_t length_;
 };
