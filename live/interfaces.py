@@ -118,6 +118,9 @@ class Board(Protocol):
 
     Order of calls: ``open`` → ``configure`` → ``arm`` → (``send`` | ``renew`` | ``events``)… → ``disarm`` → ``close``.
     All calls come from one thread.
+
+    A class whose lines are no pins says ``uses_pins = False``: then the rig file's ``pin`` is refused instead of
+    required, and no `PinEdge` is waited for.
     """
 
     @property

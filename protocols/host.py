@@ -73,7 +73,8 @@ class Host:
         self._watched: dict[str, tuple[int, Sequence[int]]] = {}
         self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
         self._opened = ExitStack()
-        self.triggers = Triggers(tell)
+        without_pins = [name for name, item in self._boards.items() if not getattr(item.board, "uses_pins", True)]
+        self.triggers = Triggers(tell, without_pins)
         self.failures: dict[str, str] = {}
         """Protocol → why it was disabled."""
         self.poses = Counter(dict.fromkeys(("decided", "skipped", "stale", "lost"), 0))
@@ -288,13 +289,15 @@ class Host:
             case BoardState.RESET | BoardState.LINK_LOST:
                 item.was_disarmed()
                 raise DeviceLost(
-                    name, f"{event.detail}. Its outputs are off; check its cable and power, then start again"
+                    name,
+                    f"{event.detail}. A board with a lease has switched its outputs off by itself; check its cable and "
+                    f"power, then start again",
                 )
 
     def settle(self, timeout_s: float) -> None:
-        """Wait for the answers to all triggers and syncs, at most ``timeout_s``; tells those that stay open as far as known."""
+        """Wait for all answers, at most ``timeout_s``; tells the triggers that stay open as far as they are known."""
         ends = now_ns() + int(timeout_s * 1e9)
-        waiting = (self.triggers, *self._signals.values())
+        waiting: tuple[Triggers | Signals, ...] = (self.triggers, *self._signals.values())
         while any(item.open for item in waiting) and now_ns() < ends:
             self.collect()
             time.sleep(0.001)
