@@ -116,6 +116,29 @@ class Sync(Settings):
     none is skipped; only recordings and simulated cameras can wait."""
     wait_ms: float = Field(20.0, gt=0)
     """How long a set waits for a missing camera before it goes on with a gap."""
+    match: Literal["auto", "count", "time"] = "auto"
+    """How frames find their set. ``count``: by trigger count, checked with the exposure times. ``time``: by exposure
+    times alone. ``auto``: by time where cameras run freely (trigger = "free") and frames may be skipped, else by
+    count."""
+    tolerance_ms: float | None = Field(None, gt=0)
+    """How far the exposures of one set may lie apart; not given: half of the fastest camera's period, or 5 ms where no
+    camera knows its rate. Has to be less than the time between two triggers."""
+    lost_camera: Literal["reopen", "stop"] = "reopen"
+    """When a camera is unplugged while others go on: ``reopen`` goes on with gaps and opens it again as soon as it is
+    back, ``stop`` ends the run. Without any camera left the run ends."""
+
+    @property
+    def by_time(self) -> bool:
+        """Are sets made by time alone?"""
+        if self.match == "auto":
+            return self.trigger == "free" and self.frames == "newest"
+        return self.match == "time"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Sync:
+        if self.match == "time" and self.frames == "every":
+            raise ValueError('frames = "every" needs match = "count": cameras that wait for the loop have no times')
+        return self
 
 
 class ModelTable(Settings):

@@ -47,7 +47,7 @@ class Supervisor:
     """One run of one rig.
 
     ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``started``,
-    ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``, and for what the supervisor itself sees:
+    ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``, and for what the supervisor itself sees:
     ``silent`` (the host does not answer) and ``stopping``.
     """
 
@@ -213,6 +213,7 @@ class Supervisor:
             "refusals": host.get("refusals", {}),
             "boards": host.get("boards", {}),
             "protocols": host.get("protocols", {}),
+            "skew_ms": engine.get("skew_ms", {}),
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),
             "versions": engine.get("versions", {}),

@@ -10,6 +10,7 @@ that the camera counts from the start again.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -157,10 +158,9 @@ class ByCount:
         track.accept(frame)
         index = frame.index + count.shift
         if not self._in_step(camera, index, frame):
-            by_count = index
             self._slipped(camera, index, frame.exposed_ns)
-            index = frame.index + count.shift
-            if index == by_count:
+            slipped_to, index = index, frame.index + count.shift
+            if index == slipped_to or not self._in_step(camera, index, frame):
                 count.reach(index, track)
                 self._drop(frame, "out_of_step")
                 return
@@ -357,7 +357,7 @@ class ByTime:
         if before is None or len(times) < 3:
             return True
         recent = list(times)
-        period = statistics.median_low(late - early for early, late in zip(recent, recent[1:], strict=False))
+        period = statistics.median_low(late - early for early, late in itertools.pairwise(recent))
         if after is not None:
             return after - before > 1.5 * period
         return time_ns + self._tolerance_ns > before + 0.75 * period

@@ -12,6 +12,14 @@ __all__ = ["Status"]
 _EVERY = 20
 """On a file: one line for this many updates (5 s)."""
 
+_CAMERA = {
+    "ok": "delivers again",
+    "lost": "is gone ({}); it is opened again as soon as it is back",
+    "silent": "delivers nothing; is it triggered?",
+    "hung": "hangs in its driver and was left behind; unplug it before the next run",
+}
+"""State of a camera → what a person should know of it; {} = the reason."""
+
 
 class Status:
     """Shows what the processes tell; a context manager that leaves the cursor on a line of its own."""
@@ -60,6 +68,10 @@ class Status:
             case "board":
                 detail = f": {message['detail']}" if message["detail"] else ""
                 self.say(f"board {message['board']}: {message['state'].replace('_', ' ')}{detail}")
+            case "camera":
+                self.say(f"camera {message['camera']}: {_CAMERA[message['state']].format(message['detail'])}", True)
+            case "notice":
+                self.say(message["text"], important=True)
             case "protocol_failed":
                 self._failed += 1
                 self.say(f"protocol {message['protocol']} failed and is disabled: {message['error']}", important=True)

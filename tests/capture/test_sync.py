@@ -263,11 +263,12 @@ FATES = ("fine",) * 12 + ("lost", "missed", "repeated", "swapped", "restart")
 
 
 @st.composite
-def sessions(draw: st.DrawFn, counted: bool) -> list[Shot]:
+def sessions(draw: st.DrawFn, counted: bool, calm: int = 0) -> list[Shot]:
     """Deliveries of 2 or 3 cameras over some triggers, in the order of their arrival.
 
     ``lost`` frames are counted by their camera, ``missed`` triggers are not; ``swapped`` changes places with the one
-    before; at a ``restart`` the camera's count begins again. Frames arrive up to 1.5 periods late.
+    before; at a ``restart`` the camera's count begins again. Frames arrive up to 1.5 periods late. In the last ``calm``
+    triggers nothing happens.
     """
     cameras, triggers = draw(st.integers(2, 3)), draw(st.integers(1, 40))
     shots: list[Shot] = []
@@ -275,8 +276,8 @@ def sessions(draw: st.DrawFn, counted: bool) -> list[Shot]:
         count, arrived, mine = 0, 0, []
         period = PERIOD_NS if counted else draw(st.sampled_from([PERIOD_NS, 16_666_667, 6_666_667]))
         phase = 0 if counted else draw(st.integers(0, period))
-        for trigger in range(triggers):
-            fate = draw(st.sampled_from(FATES))
+        for trigger in range(triggers + calm):
+            fate = draw(st.sampled_from(FATES)) if trigger < triggers else "fine"
             exposed = trigger * period + phase + draw(st.integers(0, 1_000_000))
             arrived = max(arrived, exposed + draw(st.integers(100_000, 15_000_000)))
             if fate == "restart":
@@ -342,6 +343,17 @@ def test_by_count_every_set_is_of_one_trigger_and_every_frame_ends_in_one_place(
     for taken in sets:
         assert len({shot.trigger for shot in taken}) == 1, taken
     check_accounts(bench, shots, sets)
+
+
+@given(sessions(counted=True, calm=40), st.randoms(use_true_random=False))
+def test_by_count_whatever_happened_sets_become_complete_again(shots: list[Shot], takes: random.Random) -> None:
+    bench = Bench("abc", every=True)
+    cameras = {shot.camera for shot in shots}
+    for camera in {0, 1, 2} - cameras:
+        bench.sync.finish(camera)
+    last = max(shot.trigger for shot in shots)
+    complete = {taken[0].trigger for taken in play(bench, shots, takes) if len(taken) == len(cameras)}
+    assert complete >= set(range(last - 10, last - 1))
 
 
 @given(sessions(counted=False), st.booleans(), st.randoms(use_true_random=False))
