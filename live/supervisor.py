@@ -47,8 +47,8 @@ class Supervisor:
     """One run of one rig.
 
     ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``started``,
-    ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``, and for what the supervisor itself sees:
-    ``silent`` (the host does not answer) and ``stopping``.
+    ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``, and for what the
+    supervisor itself sees: ``silent`` (the host does not answer) and ``stopping``.
     """
 
     def __init__(self, text: str, file: Path, listener: Callable[[str, Message], None] | None = None) -> None:

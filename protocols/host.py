@@ -108,9 +108,15 @@ class Host:
             for line, settings in table.lines.items()
             if settings.direction == "output"
         }
+        owners: dict[str, str] = {}
         for name, protocol in self._protocols.items():
             _check_names(name, "outputs", protocol.outputs)
             for output in protocol.outputs:
+                if (owner := owners.setdefault(output, name)) != name:
+                    raise ConfigError(
+                        f"protocols.{name}: it switches {output}, which protocols.{owner} switches too: each would "
+                        f"end the other's stimulus. Give every line to one protocol"
+                    )
                 if output not in known:
                     outputs = ", ".join(sorted(known)) or "none"
                     raise ConfigError(f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs}")

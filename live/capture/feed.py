@@ -85,7 +85,7 @@ class Feed:
 
     @property
     def state(self) -> str:
-        """``ok``, ``lost`` (opened again and again), ``silent`` (nothing comes), ``hung`` (in its driver, at the end)."""
+        """``ok``, ``lost`` (being opened again), ``silent`` (nothing comes), ``hung`` (in its driver, at the end)."""
         if self.hung:
             return "hung"
         if self.lost:

@@ -101,9 +101,13 @@ class Track:
 class Matcher(Protocol):
     """A rule for what belongs together."""
 
-    tracks: Sequence[Track]
-    pending: list[Group]
-    """Groups that more frames may join, oldest first."""
+    @property
+    def tracks(self) -> Sequence[Track]:
+        """What each camera has delivered."""
+
+    @property
+    def pending(self) -> list[Group]:
+        """Groups that more frames may join, oldest first; whoever closes one takes it out."""
 
     def add(self, camera: int, frame: Frame, now_ns: int) -> None:
         """Take a frame into its group, or drop it."""
