@@ -34,6 +34,7 @@ __all__ = [
     "PluginTable",
     "ProtocolTable",
     "Publish",
+    "Realtime",
     "Rig",
     "RigPath",
     "Settings",
@@ -175,6 +176,24 @@ class Publish(Settings):
         return self
 
 
+class Realtime(Settings):
+    """``[realtime]``: what engine and host ask of the operating system (`poseloop.live.realtime`); nothing by default.
+
+    ``poseloop doctor`` tells what this computer permits.
+    """
+
+    priority: Literal["normal", "high", "realtime"] = "normal"
+    """``high``: before other programs (Linux: nice -10). ``realtime``: before everything (Linux: SCHED_FIFO)."""
+    engine_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Processor cores for cameras and network, counted from 0; none = all."""
+    host_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Processor cores for protocols and boards; none = all."""
+    lock_memory: bool = False
+    """Keep all memory from being paged out. Linux only."""
+    refused: Literal["stop", "warn"] = "stop"
+    """When the system refuses any of it: do not start, or say so and go on."""
+
+
 class Gates(Settings):
     """``[gates]``: when an on-command of a protocol is held back. ``off`` always passes."""
 
@@ -270,6 +289,7 @@ class Rig(Settings):
     sync: Sync = Sync()
     model: ModelTable
     publish: Publish = Publish()
+    realtime: Realtime = Realtime()
     gates: Gates = Gates()
     boards: dict[str, BoardTable] = {}
     protocols: dict[str, ProtocolTable] = {}

@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from poseloop.live import realtime
 from poseloop.live.capture.feed import Feed
 from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
@@ -380,6 +381,8 @@ def main(parent: Parent) -> None:
     if request is None or request["event"] == STOP:
         return
     rig = parse_rig(request["rig"], Path(request["file"]), ("cameras",))
+    for warning in realtime.apply(rig.realtime, rig.realtime.engine_cores):
+        parent.say("notice", text=f"engine: {warning}")
     engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
     engine.open()
     try:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from poseloop.live import realtime
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import ConfigError, DeviceLost, PoseloopError, RigError
@@ -335,7 +336,10 @@ def main(parent: Parent) -> None:
     request = parent.receive()
     if request is None or request["event"] == STOP:
         return
-    host = Host(parse_rig(request["rig"], Path(request["file"]), ("boards", "protocols")), parent.say)
+    rig = parse_rig(request["rig"], Path(request["file"]), ("boards", "protocols"))
+    for warning in realtime.apply(rig.realtime, rig.realtime.host_cores):
+        parent.say("notice", text=f"host: {warning}")
+    host = Host(rig, parent.say)
     host.open()
     engine_ended = False
     try:
