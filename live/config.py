@@ -25,6 +25,7 @@ from poseloop.live.errors import ConfigError
 from poseloop.live.types import CommandKind, LineSettings
 
 __all__ = [
+    "PLUGIN_TABLES",
     "BoardTable",
     "CameraTable",
     "Gates",
@@ -303,11 +304,12 @@ class _Fault:
 
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
-_PLUGIN_TABLES: Mapping[str, tuple[str, type[PluginTable]]] = {
+PLUGIN_TABLES: Mapping[str, tuple[str, type[PluginTable]]] = {
     "cameras": ("camera", CameraTable),
     "boards": ("board", BoardTable),
     "protocols": ("protocol", ProtocolTable),
 }
+"""Section of a rig file whose tables name plugins → their kind, and the keys that they share."""
 
 
 def load_rig(file: Path) -> Rig:
@@ -336,7 +338,7 @@ def read_text(file: Path) -> str:
         raise ConfigError(f"{file}: cannot be read as a rig file: {error.strerror}") from error
 
 
-def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
+def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN_TABLES)) -> Rig:
     """Validate the text of a rig file.
 
     Args:
@@ -357,7 +359,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
     faults: list[_Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}
     common: dict[str, Any] = {"name": file.stem, **raw}
-    for section, (kind, table_type) in _PLUGIN_TABLES.items():
+    for section, (kind, table_type) in PLUGIN_TABLES.items():
         tables = raw.get(section)
         if not isinstance(tables, dict):
             continue
@@ -399,7 +401,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
                 name: table.model_copy(update=built.get((section, name), {}))
                 for name, table in getattr(rig, section).items()
             }
-            for section in _PLUGIN_TABLES
+            for section in PLUGIN_TABLES
         }
     )
 
