@@ -17,6 +17,7 @@ from poseloop.live.types import (
     BoardEvent,
     CameraFormat,
     Command,
+    Finding,
     Float32,
     Image,
     InputEvent,
@@ -27,7 +28,7 @@ from poseloop.live.types import (
     Stamp,
 )
 
-__all__ = ["Board", "BoardState", "Camera", "Experiment", "Runtime", "Sink"]
+__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Runtime", "Sink"]
 
 
 @runtime_checkable
@@ -177,6 +178,15 @@ class Board(Protocol):
     @classmethod
     def discover(cls) -> Sequence[str]:
         """Devices of this kind that can be opened now, one line each for ``poseloop devices``."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A camera or board driver that can tell ``poseloop doctor`` more than which devices there are. Optional."""
+
+    @classmethod
+    def check(cls) -> Sequence[Finding]:
+        """Look at SDK, links and permissions: packet sizes, USB speeds, buffers. Opens nothing, changes nothing."""
 
 
 @runtime_checkable
