@@ -269,6 +269,7 @@ class Engine:
         return {
             feed.camera.name: {
                 **self.sync.cameras[feed.camera.name].as_report(),
+                "missing": self.sync.missing[feed.camera.name],
                 "lost": lost[feed.camera.name],
                 "restarts": restarts[feed.camera.name],
                 "realigned": realigned[feed.camera.name],

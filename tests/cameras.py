@@ -5,6 +5,7 @@ import threading
 from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live.errors import ConnectError, DeviceLost
 from poseloop.live.types import Image, Stamp
+from poseloop.live.vision import Network
 
 
 class Gappy(SimulatedCamera):
@@ -68,6 +69,19 @@ class Hangs(SimulatedCamera):
     def close(self) -> None:
         super().close()
         self.closed = True
+
+
+class Sabotages(SimulatedCamera):
+    """Breaks the network at its 60th frame, as a driver of a graphics card does that crashes."""
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self._delivery.index == 60:
+            Network.run = _fail
+        return super().grab(into, timeout_s)
+
+
+def _fail(network: Network) -> None:
+    raise RuntimeError("CUDA failure 719: unspecified launch failure")
 
 
 class Absent(SimulatedCamera):

@@ -93,6 +93,8 @@ class Synchroniser:
         self.cameras = {name: Counts() for name in cameras}
         self.incomplete = 0
         """Sets that were closed with a camera missing."""
+        self.missing = dict.fromkeys(cameras, 0)
+        """Sets that were closed without each camera."""
 
     @property
     def lost(self) -> dict[str, int]:
@@ -247,7 +249,10 @@ class Synchroniser:
             complete_ns=now,
         )
         self.sets.captured += 1
-        self.incomplete += None in group.frames
+        if None in group.frames:
+            self.incomplete += 1
+            for name, frame in zip(self._names, group.frames, strict=True):
+                self.missing[name] += frame is None
         if not self._every:
             while self._ready:
                 self._drop(self._ready.popleft(), "superseded")

@@ -53,7 +53,10 @@ def as_text(finding: Finding, width: int, coloured: bool = False) -> str:
     space = " " * _INDENT
     lines = textwrap.wrap(finding.text, max(width - _INDENT, 20), break_long_words=False) or [""]
     lines += [f"→ {line}" if n == 0 else f"  {line}" for n, line in enumerate(_wrapped_advice(finding, width))]
-    return f"{level}  {finding.subject:<{_INDENT - 7}} " + f"\n{space}".join(lines)
+    subject = finding.subject.ljust(_INDENT - 7) + " "
+    # One that is too long for its column stands on a line of its own.
+    gap = f"\n{space}" if len(subject) > _INDENT - 6 else ""
+    return f"{level}  {subject}{gap}" + f"\n{space}".join(lines)
 
 
 def _wrapped_advice(finding: Finding, width: int) -> list[str]:

@@ -187,7 +187,9 @@ def as_text(report: Mapping[str, Any]) -> str:
     incomplete = f", {frames['incomplete']} incomplete" if frames["incomplete"] else ""
     lines.append(f"frame sets {_counts(frames)}{incomplete}")
     for name, counts in report["cameras"].items():
-        odd = "".join(f", {counts[what]} {what}" for what in ("lost", "restarts", "realigned") if counts.get(what))
+        odd = "".join(
+            f", {counts[what]} {what}" for what in ("missing", "lost", "restarts", "realigned") if counts.get(what)
+        )
         state = counts.get("state", "ok")
         lines.append(f"camera     {name}: {_counts(counts)}{odd}{'' if state == 'ok' else f'; at the end: {state}'}")
     if skew := report.get("skew_ms"):
