@@ -224,7 +224,7 @@ class Engine:
         """May the rig go on without this camera? Sets have gaps then, which the gates hold commands back for."""
         if self.rig.sync.lost_camera == "stop":
             return False
-        return any(not other.lost for other in self._feeds if other is not feed)
+        return any(not other.lost and not other.done for other in self._feeds if other is not feed)
 
     def close(self) -> None:
         """Give cameras, network and sockets back; idempotent."""

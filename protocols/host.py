@@ -37,7 +37,7 @@ from poseloop.live.types import (
     Pose,
 )
 from poseloop.protocols.arming import ArmedBoard
-from poseloop.protocols.gates import is_fresh, reason_to_hold, would_refuse
+from poseloop.protocols.gates import is_fresh, is_whole, reason_to_hold, would_refuse
 from poseloop.protocols.triggers import Triggers
 
 __all__ = ["Host", "main"]
@@ -154,7 +154,9 @@ class Host:
     def decide(self, pose: Pose) -> None:
         """Take the newest pose through protocols, gates and boards, then renew the lease if it is still fresh."""
         self.collect()
-        if is_fresh(self.rig.gates, pose):
+        # What is on may not stay on while cameras are missing: such poses neither arm a board nor renew its lease.
+        whole = is_whole(self.rig.gates, pose)
+        if whole and is_fresh(self.rig.gates, pose):
             for item in self._boards.values():
                 item.fresh_pose(now_ns())
         inputs = list(self._inputs)
@@ -171,11 +173,11 @@ class Host:
                 ticket = self._boards[command.device].board.send(command)
                 self.triggers.sent(command, ticket, pose.index, trace)
         # Looked at again: the protocols may have taken their time.
-        if is_fresh(self.rig.gates, pose):
+        if not is_fresh(self.rig.gates, pose):
+            self.poses["stale"] += 1
+        elif whole:
             for item in self._boards.values():
                 item.renew()
-        else:
-            self.poses["stale"] += 1
         self.poses["decided"] += 1
         self.latencies.add(trace)
 

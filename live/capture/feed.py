@@ -60,7 +60,8 @@ class Feed:
         self._format = camera.format
         self._may_be_lost = may_be_lost
         self._stopping = threading.Event()
-        self._done = False
+        self.done = False
+        """Nothing more will come of it."""
         self._seen_ns = 0
         self._interval_ns = 0
 
@@ -91,7 +92,7 @@ class Feed:
         if self.lost:
             return "lost"
         quiet_ns = now_ns() - self._seen_ns
-        silent = not self._done and self._seen_ns and quiet_ns > max(_SILENT_NS, 3 * self._interval_ns)
+        silent = not self.done and self._seen_ns and quiet_ns > max(_SILENT_NS, 3 * self._interval_ns)
         return "silent" if silent else "ok"
 
     def run(self) -> None:
@@ -112,9 +113,10 @@ class Feed:
                     if not self._may_be_lost(self):
                         raise
                     self._sync.leave(self._number)
-                    self._return()
+                    if not self._return():
+                        raise
         finally:
-            self._done = True
+            self.done = True
             self._sync.finish(self._number)
 
     def _deliver(self) -> None:
@@ -138,11 +140,16 @@ class Feed:
             frame = Frame(camera.name, int(stamp.index), int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
             self._sync.put(self._number, frame)
 
-    def _return(self) -> None:
-        """Open the camera again, with growing pauses, until it is back as it was or the run ends."""
+    def _return(self) -> bool:
+        """Open the camera again, with growing pauses, until it is back as it was or the run ends.
+
+        False: it is not back, and the rig may not go on without it any more.
+        """
         pause_s = _PAUSE_S
         while not self._stopping.wait(pause_s):
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            if not self._may_be_lost(self):
+                return False
             try:
                 self._reopen()
             except PoseloopError as error:
@@ -154,6 +161,7 @@ class Feed:
         if self._stopping.is_set():
             # It may have been started after stop() had told it to stop.
             self.camera.stop()
+        return True
 
     def _reopen(self) -> None:
         self.camera.stop()

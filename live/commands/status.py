@@ -104,6 +104,7 @@ class Status:
             "no pose" if health["p50_ms"] is None else f"{health['p50_ms']:.1f} ms (p99 {health['p99_ms']:.1f})"
         )
         parts.append(f"dropped {sum(health['dropped'].values())}")
+        parts += [f"{name} {camera['state']}" for name, camera in health["cameras"].items() if camera["state"] != "ok"]
         if self._boards:
             parts.append(f"triggers {self._triggers.get('acknowledged', 0)}/{self._triggers.get('sent', 0)}")
             parts += [f"{name} {state}" for name, state in self._boards.items()]

@@ -125,6 +125,18 @@ def test_a_stale_pose_does_not_renew_the_lease() -> None:
     assert bench.host.poses["stale"] == 1
 
 
+@pytest.mark.parametrize("pose", [{"missing": 1}, {"skew_ms": 50}])
+def test_a_pose_without_all_cameras_neither_arms_nor_renews_the_lease(pose: dict) -> None:
+    """A level that was switched on before must not stay on while a camera is missing."""
+    bench = Bench()
+    bench.decide(**pose)
+    assert "arm" not in bench.desk.calls
+    bench.decide()
+    bench.decide(**pose)
+    assert bench.desk.calls[2:] == ["arm", "renew"]
+    assert bench.host.poses["stale"] == 0
+
+
 def test_after_a_lapse_poses_must_stay_fresh_before_it_is_armed_again() -> None:
     bench = Bench(rearm=30)
     ends = now_ns() + 40_000_000
