@@ -164,6 +164,8 @@ class Synchroniser:
         ends = self._clock() + int(timeout_s * 1e9)
         while True:
             with self._lock:
+                if self._ready:
+                    return self._ready.popleft()
                 now = self._clock()
                 self._close_what_can_be(now)
                 if self._ready:
