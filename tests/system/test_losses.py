@@ -1,7 +1,6 @@
 """Cameras, networks, disks and terminals that fail in mid-run: the rig goes on or stops, and says what happened."""
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from rigs import ALWAYS_INSIDE, POSELOOP, SIMULATED, edges, poseloop, processes_in, write_rig
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and limits, /dev/full")
 
 CAMERAS = Path(__file__).parents[1] / "cameras.py"
