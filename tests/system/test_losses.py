@@ -105,3 +105,13 @@ def test_a_report_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path) -> N
     assert "r.json: the report cannot be written: File too large" in done.stderr
     assert not list(tmp_path.glob("r.json*"))
     assert off(tmp_path)
+
+
+@pytest.mark.parametrize("refused", ["stop", "warn"])
+def test_what_the_system_refuses_stops_the_start_or_is_told_as_the_rig_says(refused: str, tmp_path: Path) -> None:
+    asks = f'[realtime]\nengine_cores = [4000]\nrefused = "{refused}"\n[protocols.task]'
+    rig = write_rig(tmp_path, ALWAYS_INSIDE, SIMULATED.replace("[protocols.task]", asks))
+    done = poseloop("run", rig, "--seconds", 1, "--headless", cwd=tmp_path)
+    assert done.returncode == (1 if refused == "stop" else 0), done.stderr
+    assert "realtime.cores: expected some of the cores" in done.stderr
+    assert processes_in(tmp_path) == {}
