@@ -1,11 +1,12 @@
-"""What the engine adds to the network: from the frame in its slot to the pose on the socket, beside a bare run.
+"""What the engine adds to the network: from the last frame in its slot to the pose on the socket, beside a bare run.
 
-``python -m poseloop.bench.pipeline --report FILE.json``
+``python -m poseloop.bench.pipeline --report FILE.json``, and with ``--cameras 4`` for a set of four
 
-The true engine runs: a camera thread fills slots, the inference thread takes sets, decodes, packs and sends to a
-subscriber in another process. The camera delivers at a pace that leaves the loop idle half of the time; in that idle
+The true engine runs: camera threads fill slots, the inference thread takes sets, decodes, packs and sends to a
+subscriber in another process. The cameras deliver at a pace that leaves the loop idle half of the time; in that idle
 time, after the same pause that a frame waits for, the inference thread makes one bare ``session.run`` of a session of
-its own, with the same settings, on a picture of the same size. So both are measured in one run, on one thread, in turn.
+its own, with the same settings, on one batch of pictures of the same size. So both are measured in one run, on one
+thread, in turn.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ from poseloop.live.vision.network import find_model
 
 __all__ = ["main", "measure"]
 
-_RIG = """
-name = "bench"
-[cameras.top]
+_CAMERA = """
+[cameras.camera{number}]
 use = "prepared.py:PreparedCamera"
 width = {width}
 height = {height}
 fps = {fps}
 colour = "{colour}"
+"""
+
+_RIG = """
+name = "bench"
 [model]
 file = "{model}"
 threads = {threads}
@@ -59,7 +63,7 @@ class _Probe:
         self._send = engine.publisher.send_pose
         self._idle_s = idle_s
         camera = engine.cameras[0].format
-        shape = (1, camera.height, camera.width, engine.network.info.colour.channels)
+        shape = (len(engine.cameras), camera.height, camera.width, engine.network.info.colour.channels)
         self._images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
         self._session, self._name = _bare_session(engine, shape, threads)
         self.total_ns: list[int] = []
@@ -98,10 +102,14 @@ def _subscribe(endpoint: str) -> None:
             pass
 
 
-def measure(model: str, width: int, height: int, threads: int, frames: int, fps: float) -> dict[str, Any]:
-    """Run the engine for so many frames and return all times in ms: medians, tails, and what the engine adds."""
+def measure(
+    model: str, width: int, height: int, threads: int, frames: int, fps: float, cameras: int = 1
+) -> dict[str, Any]:
+    """Run the engine for so many frame sets and return all times in ms: medians, tails, and what the engine adds."""
     colour = "grey" if Network.describe(model).colour is Colour.GREY else "rgb"
-    text = _RIG.format(model=model, width=width, height=height, fps=fps, threads=threads, colour=colour)
+    text = _RIG.format(model=model, threads=threads)
+    for number in range(cameras):
+        text += _CAMERA.format(number=number, width=width, height=height, fps=fps, colour=colour)
     rig = parse_rig(text, Path(__file__))
     engine = Engine(rig)
     engine.open()
@@ -126,6 +134,7 @@ def measure(model: str, width: int, height: int, threads: int, frames: int, fps:
     total, own, bare = (np.array(v[_WARM_UP:]) / 1e6 for v in (probe.total_ns, probe.own_run_ns, probe.bare_ns))
     return {
         "model": model,
+        "cameras": cameras,
         "width": width,
         "height": height,
         "threads": threads,
@@ -140,7 +149,9 @@ def measure(model: str, width: int, height: int, threads: int, frames: int, fps:
         },
         "ratio": round(float(np.median(total) / np.median(bare)), 4),
         "processed": engine.sync.sets.processed,
+        "incomplete": engine.sync.incomplete,
         "dropped": dict(engine.sync.sets.dropped),
+        "latency_ms": engine.latencies.as_report(),
     }
 
 
@@ -157,6 +168,7 @@ def main() -> int:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="blob")
+    parser.add_argument("--cameras", type=int, default=1)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--threads", type=int, default=1)
@@ -165,11 +177,21 @@ def main() -> int:
     parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result = measure(
-        arguments.model, arguments.width, arguments.height, arguments.threads, arguments.frames, arguments.fps
+        arguments.model,
+        arguments.width,
+        arguments.height,
+        arguments.threads,
+        arguments.frames,
+        arguments.fps,
+        arguments.cameras,
     )
-    print(f"\n{result['model']}, {result['width']}x{result['height']}, {result['threads']} thread(s), ", end="")
+    size = f"{result['cameras']} x {result['width']}x{result['height']}"
+    print(f"\n{result['model']}, {size}, {result['threads']} thread(s), ", end="")
     print(f"{result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
-    for title, key in (("frame in slot to pose on socket", "frame_to_socket_ms"), ("bare session.run", "bare_run_ms")):
+    for title, key in (
+        ("last frame in slot to pose on socket", "frame_to_socket_ms"),
+        ("bare session.run", "bare_run_ms"),
+    ):
         print(f"  {title:<40}" + "".join(f"{result[key][p]:>10.3f}" for p in ("p50", "p99", "p999")))
     added = result["added_ms"]
     print(f"  {'added by the engine':<40}{added['median']:>10.3f}{added['p99']:>10.3f}")

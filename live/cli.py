@@ -6,12 +6,14 @@ A sub-command is a module with ``HELP`` (one line), ``add_arguments(parser)`` an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TextIO
 
 from poseloop.live import plugins
 from poseloop.live.errors import PoseloopError
@@ -30,22 +32,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
+        code = _run(given, debug)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (head, a closed pager) wants no more.
+        _silence(sys.stdout)
+    except OSError as error:
+        # Above all a full disk under a redirected output.
+        with contextlib.suppress(OSError):
+            if debug:
+                traceback.print_exc()
+            print(f"poseloop: error: {error}", file=sys.stderr, flush=True)
+        _silence(sys.stdout, sys.stderr)
+    return 1
+
+
+def _run(given: Sequence[str], debug: bool) -> int:
+    try:
         parsed = _parser(given).parse_args(given)
         code: int = parsed.run(parsed)
-        sys.stdout.flush()
         return code
     except PoseloopError as error:
         if debug:
             traceback.print_exc()
         print(f"poseloop: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader (head, a closed pager) wants no more; what is left to flush at exit has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print("poseloop: interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _silence(*streams: TextIO) -> None:
+    """What is left to flush at exit has nowhere to go."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:

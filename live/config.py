@@ -25,6 +25,7 @@ from poseloop.live.errors import ConfigError
 from poseloop.live.types import Command, CommandKind, LineSettings
 
 __all__ = [
+    "PLUGIN_TABLES",
     "BoardTable",
     "CameraTable",
     "CameraTriggerTable",
@@ -36,6 +37,7 @@ __all__ = [
     "PluginTable",
     "ProtocolTable",
     "Publish",
+    "Realtime",
     "Rig",
     "RigPath",
     "Settings",
@@ -119,6 +121,29 @@ class Sync(Settings):
     none is skipped; only recordings and simulated cameras can wait."""
     wait_ms: float = Field(20.0, gt=0)
     """How long a set waits for a missing camera before it goes on with a gap."""
+    match: Literal["auto", "count", "time"] = "auto"
+    """How frames find their set. ``count``: by trigger count, checked with the exposure times. ``time``: by exposure
+    times alone. ``auto``: by time where cameras run freely (trigger = "free") and frames may be skipped, else by
+    count."""
+    tolerance_ms: float | None = Field(None, gt=0)
+    """How far the exposures of one set may lie apart; not given: half of the fastest camera's period, or 5 ms where no
+    camera knows its rate. Has to be less than the time between two triggers."""
+    lost_camera: Literal["reopen", "stop"] = "reopen"
+    """When a camera is unplugged while others go on: ``reopen`` goes on with gaps and opens it again as soon as it is
+    back, ``stop`` ends the run. Without any camera left the run ends."""
+
+    @property
+    def by_time(self) -> bool:
+        """Are sets made by time alone?"""
+        if self.match == "auto":
+            return self.trigger == "free" and self.frames == "newest"
+        return self.match == "time"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Sync:
+        if self.match == "time" and self.frames == "every":
+            raise ValueError('frames = "every" needs match = "count": cameras that wait for the loop have no times')
+        return self
 
 
 class ModelTable(Settings):
@@ -204,6 +229,24 @@ class FilterTable(Settings):
         if self.horizon_ms is not None and self.horizon_ms > self.gap_ms:
             raise ValueError(f"expected horizon_ms at most gap_ms ({self.gap_ms:g}), but got {self.horizon_ms:g}")
         return self
+
+
+class Realtime(Settings):
+    """``[realtime]``: what engine and host ask of the operating system (`poseloop.live.realtime`); nothing by default.
+
+    ``poseloop doctor`` tells what this computer permits.
+    """
+
+    priority: Literal["normal", "high", "realtime"] = "normal"
+    """``high``: before other programs (Linux: nice -10). ``realtime``: before everything (Linux: SCHED_FIFO)."""
+    engine_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Processor cores for cameras and network, counted from 0; none = all."""
+    host_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Processor cores for protocols and boards; none = all."""
+    lock_memory: bool = False
+    """Keep all memory from being paged out. Linux only."""
+    refused: Literal["stop", "warn"] = "stop"
+    """When the system refuses any of it: do not start, or say so and go on."""
 
 
 class Gates(Settings):
@@ -388,6 +431,7 @@ class Rig(Settings):
     model: ModelTable
     filter: FilterTable = FilterTable()
     publish: Publish = Publish()
+    realtime: Realtime = Realtime()
     gates: Gates = Gates()
     boards: dict[str, BoardTable] = {}
     protocols: dict[str, ProtocolTable] = {}
@@ -401,11 +445,12 @@ class _Fault:
 
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
-_PLUGIN_TABLES: Mapping[str, tuple[str, type[PluginTable]]] = {
+PLUGIN_TABLES: Mapping[str, tuple[str, type[PluginTable]]] = {
     "cameras": ("camera", CameraTable),
     "boards": ("board", BoardTable),
     "protocols": ("protocol", ProtocolTable),
 }
+"""Section of a rig file whose tables name plugins → their kind, and the keys that they share."""
 
 
 def load_rig(file: Path) -> Rig:
@@ -434,7 +479,7 @@ def read_text(file: Path) -> str:
         raise ConfigError(f"{file}: cannot be read as a rig file: {error.strerror}") from error
 
 
-def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
+def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN_TABLES)) -> Rig:
     """Validate the text of a rig file.
 
     Args:
@@ -455,7 +500,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
     faults: list[_Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}
     common: dict[str, Any] = {"name": file.stem, **raw}
-    for section, (kind, table_type) in _PLUGIN_TABLES.items():
+    for section, (kind, table_type) in PLUGIN_TABLES.items():
         tables = raw.get(section)
         if not isinstance(tables, dict):
             continue
@@ -499,7 +544,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
                 name: table.model_copy(update=built.get((section, name), {}))
                 for name, table in getattr(rig, section).items()
             }
-            for section in _PLUGIN_TABLES
+            for section in PLUGIN_TABLES
         }
     )
 

@@ -10,7 +10,8 @@ import gc
 import math
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,34 @@ from typing import Any
 import cv2
 import numpy as np
 
+from poseloop.live import realtime
+from poseloop.live.capture.feed import Feed
 from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
-from poseloop.live.errors import PoseloopError, RigError
+from poseloop.live.errors import ModelError, PoseloopError, RigError
 from poseloop.live.interfaces import Camera
 from poseloop.live.motion.filters import Filter
 from poseloop.live.output.preview import Previewer
 from poseloop.live.output.publish import Publisher
-from poseloop.live.output.report import Latencies, versions
+from poseloop.live.output.report import Histogram, Latencies, versions
 from poseloop.live.output.wire import Header
 from poseloop.live.process import STOP, Parent
-from poseloop.live.types import Frame, FrameSet, Keypoints, Pose, Trace
+from poseloop.live.types import FrameSet, Keypoints, Pose, Trace
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import View
 
 __all__ = ["Engine", "main"]
 
-_GRAB_S = 0.2
-"""How long a camera thread waits before it looks whether it should end."""
+_TAKE_S = 0.2
+"""How long the inference thread waits for a set before it looks whether it should end."""
+
+_JOIN_S = 2.0
+"""How long all threads together may take to end; one that takes longer hangs in a driver, and is left behind."""
+
+_TOLERANCE_NS = 5_000_000
+"""Where no camera knows its rate."""
 
 _HEALTH_S = 0.25
 _HEADER_NS = 1_000_000_000
@@ -65,6 +74,8 @@ class Engine:
         self.latencies = Latencies(Latencies.ENGINE)
         self.recent = Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
         """The same since the last `health`."""
+        self.skew = Histogram()
+        """Of every set that was processed."""
         self.published = 0
         self.act_ns = 0
         """How long after a pose is published the board acts, as the host measures it; 0 = not known yet."""
@@ -73,6 +84,7 @@ class Engine:
         self.failed = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._feeds: list[Feed] = []
         self._previewer: Previewer | None = None
         self._preview_thread: threading.Thread | None = None
         self._opened = ExitStack()
@@ -85,17 +97,21 @@ class Engine:
             RigError: one or more cameras failed; all of them are named, and the others are closed again.
             ModelError, ConnectError: the network or a socket.
         """
-        with ExitStack() as opened:
+        with ExitStack() as opened, ExitStack() as closing:
             faults: list[PoseloopError] = []
             for camera in self.cameras:
                 try:
                     camera.open()
-                    opened.callback(camera.close)
+                    closing.callback(camera.close)
                 except PoseloopError as error:
                     faults.append(error)
             if faults:
                 raise RigError("cameras that could not be opened", faults)
             self._open_rest(opened)
+            # From now on each camera has a feed, which knows whether it can still be closed.
+            closing.pop_all()
+            for feed in self._feeds:
+                opened.callback(feed.close)
             self._opened = opened.pop_all()
 
     def _open_rest(self, opened: ExitStack) -> None:
@@ -127,8 +143,14 @@ class Engine:
             list(self.rig.cameras),
             lambda frame: self._rings[frame.camera].release(frame.slot),
             every=sync.frames == "every",
+            by_time=sync.by_time,
+            tolerance_ns=_tolerance_ns(sync.tolerance_ms, [f.fps for f in formats]),
             wait_ns=int(sync.wait_ms * 1e6),
         )
+        self._feeds = [
+            Feed(number, camera, self._rings[camera.name], self.sync, sync.trigger, self._may_be_lost)
+            for number, camera in enumerate(self.cameras)
+        ]
         if self.rig.publish.preview_fps > 0:
             self._previewer = Previewer(
                 self.rig.publish,
@@ -164,19 +186,18 @@ class Engine:
         # OpenCV would spread a colour conversion over all cores, the network's among them.
         cv2.setNumThreads(1)
         faults: list[PoseloopError] = []
-        for camera in self.cameras:
+        for feed in self._feeds:
             try:
-                camera.start(self.rig.sync.trigger)
+                feed.start()
             except PoseloopError as error:
                 faults.append(error)
         if faults:
             raise RigError("cameras that could not be started", faults)
         self._threads = [threading.Thread(target=self._guard, args=(self._infer,), name="inference")]
-        for number, camera in enumerate(self.cameras):
-            capture = threading.Thread(
-                target=self._guard, args=(self._capture, number, camera), name=f"camera-{camera.name}"
+        for feed in self._feeds:
+            self._threads.append(
+                threading.Thread(target=self._guard, args=(feed.run,), name=f"camera-{feed.camera.name}")
             )
-            self._threads.append(capture)
         if self._previewer is not None:
             self._preview_thread = threading.Thread(target=self._guard, args=(self._previewer.run,), name="previews")
             self._preview_thread.start()
@@ -184,20 +205,39 @@ class Engine:
             thread.start()
 
     def stop(self) -> None:
-        """Stop cameras and threads and account for every frame; idempotent."""
-        self._stopping.set()
-        for camera in self.cameras:
-            camera.stop()
+        """Stop cameras and threads and account for every frame; idempotent.
+
+        A camera whose driver does not come back is left behind: its state is ``hung``, and its thread cannot end.
+        """
+        self._stop_all()
+        ends_s = time.monotonic() + _JOIN_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(ends_s - time.monotonic(), 0.05))
+        for feed, thread in zip(self._feeds, self._threads[1:], strict=False):
+            feed.hung = thread.is_alive()
         if self._previewer is not None and self._preview_thread is not None:
             self._previewer.stop()
             self._preview_thread.join()
         self.sync.drain("shutdown")
 
+    def _stop_all(self) -> None:
+        self._stopping.set()
+        for feed in self._feeds:
+            feed.stop()
+
+    def _may_be_lost(self, feed: Feed) -> bool:
+        """May the rig go on without this camera? Sets have gaps then, which the gates hold commands back for."""
+        if self.rig.sync.lost_camera == "stop":
+            return False
+        return any(not other.lost and not other.done for other in self._feeds if other is not feed)
+
     def close(self) -> None:
         """Give cameras, network and sockets back; idempotent."""
         self._opened.close()
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Camera → its state (see `poseloop.live.capture.feed.Feed.state`) and, if it is lost, why."""
+        return {feed.camera.name: (feed.state, feed.lost) for feed in self._feeds}
 
     def health(self) -> dict[str, Any]:
         """Counters for a status line; the latencies are those since the last call."""
@@ -208,23 +248,39 @@ class Engine:
             "at_ns": now_ns(),
             "captured": sets.captured,
             "processed": sets.processed,
+            "incomplete": self.sync.incomplete,
             "dropped": dict(sets.dropped),
-            "lost": dict(self.sync.lost),
+            "lost": self.sync.lost,
+            "cameras": self._cameras_report(),
             "p50_ms": None if histogram.n == 0 else histogram.percentile_ms(0.5),
             "p99_ms": None if histogram.n == 0 else histogram.percentile_ms(0.99),
+            "skew_ms": None if self.skew.n == 0 else self.skew.percentile_ms(0.99),
         }
 
     def report(self) -> dict[str, Any]:
         """The engine's part of a run's report; complete after `stop`."""
         return {
             "frames": {**self.sync.sets.as_report(), "incomplete": self.sync.incomplete},
-            "cameras": {
-                name: {**counts.as_report(), "lost": self.sync.lost[name]} for name, counts in self.sync.cameras.items()
-            },
+            "cameras": self._cameras_report(),
             "published": self.published,
+            "skew_ms": self.skew.as_report() if self.skew.n else {},
             "latency_ms": self.latencies.as_report(),
             "provider": self.network.provider,
             "versions": versions(),
+        }
+
+    def _cameras_report(self) -> dict[str, dict[str, Any]]:
+        lost, restarts, realigned = self.sync.lost, self.sync.restarts, self.sync.realigned
+        return {
+            feed.camera.name: {
+                **self.sync.cameras[feed.camera.name].as_report(),
+                "missing": self.sync.missing[feed.camera.name],
+                "lost": lost[feed.camera.name],
+                "restarts": restarts[feed.camera.name],
+                "realigned": realigned[feed.camera.name],
+                "state": feed.state,
+            }
+            for feed in self._feeds
         }
 
     def _guard(self, work: Callable[..., None], *args: Any) -> None:
@@ -234,36 +290,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops the rig and is raised by the owner
             if self.error is None:
                 self.error = error
-            self._stopping.set()
-            for camera in self.cameras:
-                camera.stop()
+            self._stop_all()
             self.failed.set()
-
-    def _capture(self, number: int, camera: Camera) -> None:
-        ring = self._rings[camera.name]
-        try:
-            while not self._stopping.is_set():
-                slot = ring.acquire(_GRAB_S)
-                if slot is None:
-                    continue
-                stamp = None
-                while stamp is None and not self._stopping.is_set() and not camera.finished:
-                    stamp = camera.grab(ring.writable(slot), _GRAB_S)
-                if stamp is None:
-                    ring.release(slot)
-                    return
-                frame = Frame(
-                    camera=camera.name,
-                    # A driver's integers may be NumPy's, which a message cannot hold.
-                    index=int(stamp.index),
-                    exposed_ns=int(stamp.exposed_ns),
-                    arrived_ns=int(stamp.arrived_ns),
-                    image=ring.readable(slot),
-                    slot=slot,
-                )
-                self.sync.put(number, frame)
-        finally:
-            self.sync.finish(number)
 
     def _infer(self) -> None:
         try:
@@ -274,7 +302,7 @@ class Engine:
     def _loop(self) -> None:
         next_header_ns = 0
         while not self._stopping.is_set():
-            frames = self.sync.take(_GRAB_S)
+            frames = self.sync.take(_TAKE_S)
             if frames is None:
                 if self.sync.finished:
                     break
@@ -290,6 +318,8 @@ class Engine:
             # From here on nobody waits for this pose.
             self.latencies.add(pose.trace)
             self.recent.add(pose.trace)
+            if len(self.cameras) > 1:
+                self.skew.add(frames.skew_ns)
             self.sync.count(frames)
             if self._previewer is None or not self._previewer.offer(frames):
                 self.sync.release(frames)
@@ -299,10 +329,15 @@ class Engine:
 
     def _keypoints(self, frames: FrameSet) -> tuple[Keypoints, tuple[int, int, int]]:
         started = now_ns()
-        self.network.load([None if frame is None else frame.image for frame in frames.frames])
-        self.network.run()
-        ended = now_ns()
-        keypoints = self.network.decode()
+        try:
+            self.network.load([None if frame is None else frame.image for frame in frames.frames])
+            self.network.run()
+            ended = now_ns()
+            keypoints = self.network.decode()
+        except Exception as error:
+            model, provider = self.network.info.name, self.network.provider
+            text = f"the model {model!r} failed on {provider!r} at set {frames.index}: {type(error).__name__}: {error}"
+            raise ModelError(text) from error
         return keypoints, (started, ended, now_ns())
 
     def _pose(self, frames: FrameSet, keypoints: Keypoints, times: tuple[int, int, int]) -> Pose:
@@ -340,12 +375,21 @@ def _slots(fps: float, wait_ms: float) -> int:
     return 4 + min(waiting, 60)
 
 
+def _tolerance_ns(given_ms: float | None, fps: Sequence[float]) -> int:
+    """How far the exposures of one set may lie apart: as given, or half of the fastest camera's period."""
+    if given_ms is not None:
+        return int(given_ms * 1e6)
+    return int(0.5e9 / max(fps)) if max(fps) > 0 else _TOLERANCE_NS
+
+
 def main(parent: Parent) -> None:
     """The engine as a process: obeys its parent's ``start`` and ``stop``, and reports at its end."""
     request = parent.receive()
     if request is None or request["event"] == STOP:
         return
     rig = parse_rig(request["rig"], Path(request["file"]), ("cameras",))
+    for warning in realtime.apply(rig.realtime, rig.realtime.engine_cores):
+        parent.say("notice", text=f"engine: {warning}")
     engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
     engine.open()
     try:
@@ -358,6 +402,7 @@ def main(parent: Parent) -> None:
             parent.say("capturing")
             _watch(engine, parent)
         engine.stop()
+        _tell_changes(engine, {name: state for name, (state, _) in engine.states().items() if state != "hung"}, parent)
         engine.publisher.send_end(engine.published)
         if engine.error is not None:
             raise engine.error
@@ -370,12 +415,14 @@ def main(parent: Parent) -> None:
 def _watch(engine: Engine, parent: Parent) -> None:
     """Send health until the parent says stop, a thread fails, or the recordings end."""
     started = False
+    states: dict[str, str] = {}
     while not engine.failed.is_set() and not engine.finished:
         message = parent.receive(_HEALTH_S if started else 0.005)
         if message is not None and message["event"] in (STOP, "ended"):
             return
         if message is not None and message["event"] == "latency":
             engine.act_ns = message["act_ns"]
+        states = _tell_changes(engine, states, parent)
         if not started and engine.sync.sets.processed:
             started = True
             parent.say("started")
@@ -383,3 +430,13 @@ def _watch(engine: Engine, parent: Parent) -> None:
             health = engine.health()
             engine.publisher.send_health(health)
             parent.say("health", **health)
+
+
+def _tell_changes(engine: Engine, before: dict[str, str], parent: Parent) -> dict[str, str]:
+    """Tell the parent which cameras are in another state than before; returns the states."""
+    states = {}
+    for name, (state, why) in engine.states().items():
+        states[name] = state
+        if state != before.get(name, "ok"):
+            parent.say("camera", camera=name, state=state, detail=why)
+    return states

@@ -18,6 +18,7 @@ from poseloop.live.types import (
     CameraFormat,
     CameraTrigger,
     Command,
+    Finding,
     Float32,
     Image,
     InputEvent,
@@ -28,7 +29,7 @@ from poseloop.live.types import (
     Stamp,
 )
 
-__all__ = ["Board", "BoardState", "Camera", "Experiment", "Runtime", "Sink"]
+__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Runtime", "Sink"]
 
 
 @runtime_checkable
@@ -181,6 +182,15 @@ class Board(Protocol):
     @classmethod
     def discover(cls) -> Sequence[str]:
         """Devices of this kind that can be opened now, one line each for ``poseloop devices``."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A camera or board driver that can tell ``poseloop doctor`` more than which devices there are. Optional."""
+
+    @classmethod
+    def check(cls) -> Sequence[Finding]:
+        """Look at SDK, links and permissions: packet sizes, USB speeds, buffers. Opens nothing, changes nothing."""
 
 
 @runtime_checkable

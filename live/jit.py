@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 import numba
 
-__all__ = ["kernel"]
+__all__ = ["cache_folder", "kernel"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -48,3 +48,13 @@ def kernel(function: _Function | None = None, *, fast: bool = False) -> Any:
             return numba.njit(**options)(target)
 
     return compiled if function is None else compiled(function)
+
+
+@kernel
+def _nothing() -> int:
+    return 0
+
+
+def cache_folder() -> str:
+    """Where compiled kernels are kept; empty if nowhere can be written, and every start compiles them anew."""
+    return str(_nothing.stats.cache_path or "")

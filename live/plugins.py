@@ -41,9 +41,9 @@ def _points(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=KINDS[kind])}
 
 
-def installed(kind: str) -> Sequence[str]:
-    """Names of the installed plugins of one kind, sorted."""
-    return sorted(_points(kind))
+def installed(kind: str, ours_only: bool = False) -> Sequence[str]:
+    """Names of the installed plugins of one kind, sorted; ``ours_only`` leaves out those of other packages."""
+    return sorted(name for name, point in _points(kind).items() if not ours_only or point.value.startswith("poseloop."))
 
 
 def load(kind: str, use: str, folder: Path | None = None) -> Any:

@@ -34,6 +34,15 @@ _HANGS_S = 3.0
 _HUNG = 70
 """Exit code of a process that did not end within `_HANGS_S` of its parent's end."""
 
+_WAITING = 1000
+"""Messages that wait for a reader at most: a supervisor whose terminal is stopped must not fill the memory, nor hold up
+the loop that talks to it."""
+
+_KEPT = ("report", "error", "done", "exit")
+"""Events that are never dropped; there is one of each at most."""
+
+_LEFT_BEHIND_S = 0.5
+
 STOP = "stop"
 """The parent wants the child to end; also what the child sees when the parent is gone."""
 
@@ -51,12 +60,14 @@ class Parent:
     def __init__(self, source: IO[str], sink: IO[str]) -> None:
         self._source = source
         self._sink = sink
-        self._lock = threading.Lock()
+        self._outbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         """What the parent said and nobody has read yet; ``stop`` is the last."""
         self._finished = threading.Event()
         self._reader = threading.Thread(target=self._read, name="parent")
+        self._writer = threading.Thread(target=self._write, name="to-parent")
         self._reader.start()
+        self._writer.start()
 
     def _read(self) -> None:
         try:
@@ -83,14 +94,23 @@ class Parent:
             return None
 
     def say(self, event: str, **values: Any) -> None:
-        """Send a message; silently nothing if the parent is gone, since the reader tells that too."""
-        line = json.dumps({"event": event, **values}) + "\n"
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._sink.write(line)
-            self._sink.flush()
+        """Send a message without waiting; silently nothing if the parent is gone, since the reader tells that too.
+
+        Dropped if `_WAITING` others wait, because the parent is stopped; what `_KEPT` names always goes.
+        """
+        if event in _KEPT or self._outbox.qsize() < _WAITING:
+            self._outbox.put(json.dumps({"event": event, **values}) + "\n")
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while (line := self._outbox.get()) is not None:
+                self._sink.write(line)
+                self._sink.flush()
 
     def close(self) -> None:
-        """Wait until the parent has closed the line (it does so on ``done``)."""
+        """Send what is left, then wait until the parent has closed the line (it does so on ``done``)."""
+        self._outbox.put(None)
+        self._writer.join()
         self._finished.set()
         self._reader.join()
 
@@ -135,7 +155,9 @@ class Child:
         assert process is not None and process.stdout is not None
         for line in process.stdout:
             with contextlib.suppress(json.JSONDecodeError):
-                self._inbox.put((self.name, json.loads(line)))
+                message = json.loads(line)
+                if message["event"] in _KEPT or self._inbox.qsize() < _WAITING:
+                    self._inbox.put((self.name, message))
         self._inbox.put((self.name, {"event": "exit", "code": process.wait()}))
 
     def say(self, event: str, **values: Any) -> None:
@@ -193,7 +215,19 @@ def main(name: str) -> int:
     parent.close()
     sink.close()
     source.close()
+    _leave_the_hung_behind(code)
     return code
+
+
+def _leave_the_hung_behind(code: int) -> None:
+    """End the process if a thread hangs in somebody's driver: the interpreter would wait for it for ever."""
+    ends = time.monotonic() + _LEFT_BEHIND_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(ends - time.monotonic(), 0))
+            if thread.is_alive():
+                sys.stderr.flush()
+                os._exit(code)
 
 
 if __name__ == "__main__":

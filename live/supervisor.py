@@ -48,8 +48,8 @@ class Supervisor:
     """One run of one rig.
 
     ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``capturing``,
-    ``started``, ``health``, ``status``, ``trigger``, ``board``, ``protocol_failed``, and for what the supervisor itself
-    sees: ``silent`` (the host does not answer) and ``stopping``.
+    ``started``, ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``, and for
+    what the supervisor itself sees: ``silent`` (the host does not answer) and ``stopping``.
     """
 
     def __init__(self, text: str, file: Path, listener: Callable[[str, Message], None] | None = None) -> None:
@@ -222,6 +222,7 @@ class Supervisor:
             "refusals": host.get("refusals", {}),
             "boards": host.get("boards", {}),
             "protocols": host.get("protocols", {}),
+            "skew_ms": engine.get("skew_ms", {}),
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),
             "versions": engine.get("versions", {}),

@@ -23,12 +23,14 @@ __all__ = [
     "Colour",
     "Command",
     "CommandKind",
+    "Finding",
     "Float32",
     "Frame",
     "FrameSet",
     "Image",
     "InputEvent",
     "Keypoints",
+    "Level",
     "LineSettings",
     "Outcome",
     "OutcomeKind",
@@ -360,6 +362,29 @@ class TriggerEvent:
     reason: str
     """Why it was refused or lost; empty when acknowledged."""
     trace: Trace
+
+
+class Level(enum.StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """A rig runs, but not as well or as safely as it could."""
+    FAIL = "fail"
+    """A rig does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What ``poseloop doctor`` found out about one thing."""
+
+    subject: str
+    """What was looked at, a word or two."""
+    level: Level
+    text: str
+    """What was found."""
+    advice: str = ""
+    """What to do; empty if nothing needs to be done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from poseloop.live import config
 from poseloop.live.clock import now_ns
 from poseloop.live.types import Command, LineSettings, Pose
 
-__all__ = ["is_fresh", "reason_to_hold", "would_refuse"]
+__all__ = ["is_fresh", "is_whole", "reason_to_hold", "would_refuse"]
 
 _AHEAD_NS = 20_000_000
 """A pose may seem to come from the future by as much as a camera's clock is mapped wrongly; not by more."""
@@ -19,6 +19,11 @@ _AHEAD_NS = 20_000_000
 def is_fresh(gates: config.Gates, pose: Pose) -> bool:
     """Is the pose young enough, now?"""
     return -_AHEAD_NS <= now_ns() - pose.trace.exposed_ns <= gates.age_ms * 1e6
+
+
+def is_whole(gates: config.Gates, pose: Pose) -> bool:
+    """Does the pose come of enough cameras, in step?"""
+    return pose.missing <= gates.missing and pose.skew_ns <= gates.skew_ms * 1e6
 
 
 def reason_to_hold(gates: config.Gates, pose: Pose, camera: int, points: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from poseloop.live import realtime
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import ConfigError, DeviceLost, PoseloopError, RigError
@@ -37,7 +38,7 @@ from poseloop.live.types import (
     Pose,
 )
 from poseloop.protocols.arming import ArmedBoard
-from poseloop.protocols.gates import is_fresh, reason_to_hold, would_refuse
+from poseloop.protocols.gates import is_fresh, is_whole, reason_to_hold, would_refuse
 from poseloop.protocols.signals import Signals
 from poseloop.protocols.triggers import Triggers
 
@@ -112,9 +113,15 @@ class Host:
             for line, settings in table.lines.items()
             if settings.direction == "output"
         }
+        owners: dict[str, str] = {}
         for name, protocol in self._protocols.items():
             _check_names(name, "outputs", protocol.outputs)
             for output in protocol.outputs:
+                if (owner := owners.setdefault(output, name)) != name:
+                    raise ConfigError(
+                        f"protocols.{name}: it switches {output}, which protocols.{owner} switches too: each would "
+                        f"end the other's stimulus. Give every line to one protocol"
+                    )
                 if output not in known:
                     outputs = ", ".join(sorted(known)) or "none"
                     raise ConfigError(f"protocols.{name}: it switches {output!r}, but the rig's outputs are: {outputs}")
@@ -160,7 +167,9 @@ class Host:
     def decide(self, pose: Pose) -> None:
         """Take the newest pose through protocols, gates and boards, then renew the lease if it is still fresh."""
         self.collect()
-        if is_fresh(self.rig.gates, pose):
+        # What is on may not stay on while cameras are missing: such poses neither arm a board nor renew its lease.
+        whole = is_whole(self.rig.gates, pose)
+        if whole and is_fresh(self.rig.gates, pose):
             for item in self._boards.values():
                 item.fresh_pose(now_ns())
         inputs = list(self._inputs)
@@ -177,11 +186,11 @@ class Host:
                 ticket = self._boards[command.device].board.send(command)
                 self.triggers.sent(command, ticket, pose.index, trace)
         # Looked at again: the protocols may have taken their time.
-        if is_fresh(self.rig.gates, pose):
+        if not is_fresh(self.rig.gates, pose):
+            self.poses["stale"] += 1
+        elif whole:
             for item in self._boards.values():
                 item.renew()
-        else:
-            self.poses["stale"] += 1
         for signals in self._signals.values():
             signals.mark(pose.index)
         self.poses["decided"] += 1
@@ -351,7 +360,10 @@ def main(parent: Parent) -> None:
     request = parent.receive()
     if request is None or request["event"] == STOP:
         return
-    host = Host(parse_rig(request["rig"], Path(request["file"]), ("boards", "protocols")), parent.say)
+    rig = parse_rig(request["rig"], Path(request["file"]), ("boards", "protocols"))
+    for warning in realtime.apply(rig.realtime, rig.realtime.host_cores):
+        parent.say("notice", text=f"host: {warning}")
+    host = Host(rig, parent.say)
     host.open()
     engine_ended = False
     try:

@@ -1,8 +1,11 @@
 """A user's own cameras with faults, as a rig file names them: ``use = "cameras.py:Gappy"``."""
 
+import threading
+
 from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live.errors import ConnectError, DeviceLost
 from poseloop.live.types import Image, Stamp
+from poseloop.live.vision import Network
 
 
 class Gappy(SimulatedCamera):
@@ -30,6 +33,55 @@ class Unplugged(SimulatedCamera):
         if stamp is not None and stamp.index == 5:
             raise DeviceLost(self.name, "the camera was unplugged")
         return stamp
+
+
+class Returns(Unplugged):
+    """Is gone at its sixth frame; cannot be opened once, then goes on, counting from 0, at the time that it is."""
+
+    opened = 0
+    lost_ns = 0
+
+    def open(self) -> None:
+        self.opened += 1
+        if self.opened == 2:
+            raise ConnectError(self.name, "it is not back yet")
+        super().open()
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        return super().grab(into, timeout_s) if self.opened == 1 else SimulatedCamera.grab(self, into, timeout_s)
+
+
+class Hangs(SimulatedCamera):
+    """Does not return from its sixth grab, whatever anybody does, until a test lets it go."""
+
+    closed = False
+
+    def __init__(self, name: str, settings: object) -> None:
+        super().__init__(name, settings)
+        self.let_go = threading.Event()
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self._delivery.index == 5:
+            self.let_go.wait()
+            return None
+        return super().grab(into, timeout_s)
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
+
+
+class Sabotages(SimulatedCamera):
+    """Breaks the network at its 60th frame, as a driver of a graphics card does that crashes."""
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self._delivery.index == 60:
+            Network.run = _fail
+        return super().grab(into, timeout_s)
+
+
+def _fail(network: Network) -> None:
+    raise RuntimeError("CUDA failure 719: unspecified launch failure")
 
 
 class Absent(SimulatedCamera):

@@ -1,6 +1,8 @@
 """The engine in this process: several cameras, gaps, faults, previews; every frame accounted for."""
 
+import statistics
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +14,9 @@ from rigs import wait_for
 
 from poseloop.live.config import FilterTable, parse_rig
 from poseloop.live.engine import Engine
-from poseloop.live.errors import DeviceLost, RigError
+from poseloop.live.errors import DeviceLost, ModelError, RigError
 from poseloop.live.output import Subscriber, wire
-from poseloop.live.types import Pose
+from poseloop.live.types import FrameSet, Pose
 
 HEAD = """
 [model]
@@ -27,6 +29,7 @@ preview_fps = {previews}
 preview_width = 160
 [sync]
 frames = "{frames}"
+lost_camera = "{lost}"
 wait_ms = 50
 """
 CAMERA = """
@@ -35,15 +38,22 @@ use = "{use}"
 width = {width}
 height = {height}
 fps = 100
-frames = 30
+frames = {count}
 pace = "{pace}"
 """
 
 
-def make(*cameras: tuple[str, str, int, int], frames: str = "every", pace: str = "none", previews: int = 0) -> Engine:
-    text = HEAD.format(frames=frames, previews=previews)
+def make(
+    *cameras: tuple[str, str, int, int],
+    frames: str = "every",
+    pace: str = "none",
+    previews: int = 0,
+    lost: str = "reopen",
+    count: int = 30,
+) -> Engine:
+    text = HEAD.format(frames=frames, previews=previews, lost=lost)
     for name, use, width, height in cameras:
-        text += CAMERA.format(name=name, use=use, width=width, height=height, pace=pace)
+        text += CAMERA.format(name=name, use=use, width=width, height=height, pace=pace, count=count)
     return Engine(parse_rig(text, Path(__file__)))
 
 
@@ -163,16 +173,116 @@ def test_without_a_filter_nothing_is_predicted() -> None:
     np.testing.assert_array_equal(poses[9].predicted, poses[9].keypoints.xy)
 
 
-def test_a_camera_that_is_unplugged_ends_the_run_and_is_named() -> None:
-    engine = make(("a", "sim", 320, 240), ("b", "cameras.py:Unplugged", 320, 240))
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_a_camera_that_is_unplugged_ends_the_run_where_it_must_and_is_named(cameras: int) -> None:
+    """Where the rig file says so, and where no other camera is left."""
+    others = [("a", "sim", 320, 240)] * (cameras - 1)
+    engine = make(*others, ("b", "cameras.py:Unplugged", 320, 240), lost="stop" if cameras > 1 else "reopen")
     with opened(engine):
         engine.start()
         assert engine.failed.wait(10)
         engine.stop()
         assert isinstance(engine.error, DeviceLost)
         assert "b: the camera was unplugged" in str(engine.error)
-        for counts in (engine.sync.sets, *engine.sync.cameras.values()):
-            assert counts.captured == counts.processed + sum(counts.dropped.values())
+        check_accounts(engine)
+
+
+def test_a_camera_that_is_unplugged_leaves_gaps_until_it_is_back() -> None:
+    engine = make(
+        ("a", "sim", 320, 240), ("b", "cameras.py:Returns", 320, 240), frames="newest", pace="recorded", count=200
+    )
+    with opened(engine) as listener:
+        engine.start()
+        wait_for(lambda: engine.states()["b"][0] == "lost")
+        assert "the camera was unplugged" in engine.states()["b"][1]
+        wait_for(lambda: engine.finished)
+        engine.stop()
+        engine.publisher.send_end(engine.published)
+        missing = "".join(str(pose.missing) for pose in listener)
+    report = engine.report()
+    assert missing.startswith("0"), missing
+    assert "1" * 5 in missing, missing
+    assert missing.rstrip("1").endswith("0" * 5), missing
+    assert engine.error is None
+    assert report["cameras"]["b"]["restarts"] == 1
+    assert report["cameras"]["b"]["state"] == "ok"
+    check_accounts(engine)
+
+
+def test_a_camera_that_hangs_holds_up_neither_the_others_nor_the_end() -> None:
+    engine = make(
+        ("a", "sim", 320, 240), ("b", "cameras.py:Hangs", 320, 240), frames="newest", pace="recorded", count=300
+    )
+    camera = engine.cameras[1]
+    try:
+        with opened(engine) as listener:
+            engine.start()
+            wait_for(lambda: engine.states() == {"a": ("ok", ""), "b": ("silent", "")})
+            before = listener.drain()
+            wait_for(lambda: listener.poll(0.01))
+            time.sleep(0.2)
+            after = listener.drain()
+            engine.stop()
+        assert engine.report()["cameras"]["b"]["state"] == "hung"
+        assert not camera.closed  # type: ignore[attr-defined]
+    finally:
+        camera.let_go.set()  # type: ignore[attr-defined]
+        for thread in engine._threads:
+            thread.join(5)
+    assert before[0].missing == 0
+    assert before[-1].missing == 1
+    # The first ones waited for the camera; once it is known to be silent nobody does.
+    waits = [pose.trace.complete_ns - pose.trace.arrived_ns for pose in after]
+    assert statistics.median(waits) < 25e6
+
+
+def test_a_rig_of_cameras_that_all_fail_ends() -> None:
+    engine = make(("a", "cameras.py:Unplugged", 320, 240), ("b", "cameras.py:Unplugged", 320, 240))
+    with opened(engine):
+        engine.start()
+        assert engine.failed.wait(10)
+        engine.stop()
+        assert isinstance(engine.error, DeviceLost)
+        check_accounts(engine)
+
+
+def test_at_three_times_the_load_latency_stays_below_two_inferences() -> None:
+    """Newest first: a pose is never older than the run before it and its own."""
+    engine = make(("a", "sim", 320, 240), frames="newest", pace="recorded")
+    with opened(engine) as listener:
+        run_network = engine.network.run
+
+        def run_slowly() -> None:
+            time.sleep(0.03)
+            run_network()
+
+        engine.network.run = run_slowly  # type: ignore[method-assign]
+        poses = run(engine, listener)
+    inference = statistics.median(pose.trace.infer_end_ns - pose.trace.infer_start_ns for pose in poses)
+    latency = statistics.median(pose.trace.published_ns - pose.trace.arrived_ns for pose in poses)
+    assert inference >= 30e6
+    assert latency <= 2 * inference
+    counts = engine.sync.sets
+    assert set(counts.dropped) == {"superseded"}
+    assert counts.dropped["superseded"] >= counts.processed
+    check_accounts(engine)
+
+
+def test_a_subscriber_that_never_reads_holds_nobody_up() -> None:
+    """Far more poses than all queues together hold."""
+    engine = make(("a", "sim", 320, 240))
+    with opened(engine) as listener, zmq.Context() as context, context.socket(zmq.SUB) as dead:
+        dead.setsockopt(zmq.RCVHWM, 1)
+        dead.setsockopt(zmq.SUBSCRIBE, b"")
+        dead.connect(engine.publisher.endpoints["poses"])
+        assert dead.poll(10_000) or engine.publisher.send_header() is None
+        pose = engine._pose(blank := FrameSet(0, 1, (None,), 0, 1), engine._keypoints(blank)[0], (1, 1, 1))
+        began = time.monotonic()
+        for _ in range(20_000):
+            engine.publisher.send_pose(pose)
+        assert time.monotonic() - began < 30
+        assert run(engine, listener)[-1].index == 29
+    check_accounts(engine)
 
 
 def test_a_network_that_fails_mid_run_is_reported_and_its_set_is_counted() -> None:
@@ -190,7 +300,8 @@ def test_a_network_that_fails_mid_run_is_reported_and_its_set_is_counted() -> No
         engine.start()
         assert engine.failed.wait(10)
         engine.stop()
-        assert str(engine.error) == "provider failed"
+        assert isinstance(engine.error, ModelError)
+        assert "on 'cpu' at set 9: RuntimeError: provider failed" in str(engine.error)
         assert engine.sync.sets.processed == 9
         assert engine.sync.sets.dropped["failed"] == 1
         check_accounts(engine)

@@ -1,8 +1,19 @@
-"""Frames → frame sets, by trigger index.
+"""Frames → frame sets, by trigger count or by time (`poseloop.live.capture.matching`).
 
-Cameras deliver in order of their index, so a set is closed as soon as every camera has delivered this index or a later
-one (a later one proves that it missed this), or when the wait for a missing camera is over: then the set goes on with
-a gap. Every frame is accounted for: it belongs to a set that is processed or dropped for a reason, or it is late.
+Cameras deliver in order, so a set is closed as soon as every camera has delivered its frame or a later one (which
+proves that it missed this), or when the wait for a missing camera is over: then the set goes on with a gap. Every frame
+is accounted for: it belongs to a set that is processed or dropped for a reason, or it is dropped by itself:
+
+=============== =======================================================================================================
+``repeated``    its camera has delivered it before
+``swapped``     it came after a later one of its camera
+``late``        its set has gone on without it
+``out_of_step`` its exposure is not that of the other frames with its index
+``unmatched``   without a trigger: a faster camera's frame for which the others had none to give
+``superseded``  a newer set was there before this one was taken
+``failed``      the loop failed on its set
+``shutdown``    the run ended first
+=============== =======================================================================================================
 """
 
 from __future__ import annotations
@@ -12,13 +23,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from poseloop.live.capture.matching import ByCount, ByTime, Group, Matcher
 from poseloop.live.clock import now_ns
 from poseloop.live.types import Frame, FrameSet
 
 __all__ = ["Counts", "Synchroniser"]
 
-_NO_MORE = 1 << 62
-"""Index of a camera that has finished: later than any frame."""
+_SILENT_NS = 1_000_000_000
+"""A camera that has delivered nothing for so long is not waited for until it delivers again."""
 
 
 @dataclass(slots=True)
@@ -35,12 +47,6 @@ class Counts:
         return {"captured": self.captured, "processed": self.processed, "dropped": dict(self.dropped)}
 
 
-@dataclass(slots=True)
-class _Pending:
-    first_ns: int
-    frames: list[Frame | None]
-
-
 class Synchroniser:
     """Collects frames from the camera threads and hands whole sets to the inference thread.
 
@@ -54,6 +60,8 @@ class Synchroniser:
         release: Callable[[Frame], None],
         *,
         every: bool = False,
+        by_time: bool = False,
+        tolerance_ns: int = 5_000_000,
         wait_ns: int = 20_000_000,
         clock: Callable[[], int] = now_ns,
     ) -> None:
@@ -63,9 +71,12 @@ class Synchroniser:
             cameras: names in rig order.
             release: gives a frame's slot back to its ring.
             every: no set is skipped.
+            by_time: match exposure times, not trigger counts.
+            tolerance_ns: how far the exposures of one set may lie apart.
             wait_ns: how long a set waits for a missing camera; unused with ``every``, where cameras cannot be late.
             clock: host clock.
         """
+        self._names = tuple(cameras)
         self._release = release
         self._every = every
         self._wait_ns = wait_ns
@@ -74,49 +85,66 @@ class Synchroniser:
         # A bare lock as a flag: its waiter sleeps in C. A Condition runs some Python on either side of every wait.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._pending: dict[int, _Pending] = {}
+        self._matcher: Matcher = (ByTime if by_time else ByCount)(len(cameras), tolerance_ns, self._drop_frame)
         self._ready: deque[FrameSet] = deque()
-        self._latest = [-1] * len(cameras)
-        self._closed_index = -1
+        self._finished = [False] * len(cameras)
+        self._seen_ns = [clock()] * len(cameras)
         self.sets = Counts()
         self.cameras = {name: Counts() for name in cameras}
         self.incomplete = 0
         """Sets that were closed with a camera missing."""
-        self.lost = Counter(dict.fromkeys(cameras, 0))
-        """Triggers for which a camera delivered nothing, seen as gaps in its index."""
+        self.missing = dict.fromkeys(cameras, 0)
+        """Sets that were closed without each camera."""
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Triggers for which a camera delivered nothing, seen as gaps in its count."""
+        return {name: track.lost for name, track in zip(self._names, self._matcher.tracks, strict=True)}
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each camera began to count again: it was restarted, or what triggers it was."""
+        return {name: track.restarts for name, track in zip(self._names, self._matcher.tracks, strict=True)}
+
+    @property
+    def realigned(self) -> dict[str, int]:
+        """How often a camera's count had slipped (it missed triggers without counting them) and was put right."""
+        return {name: track.realigned for name, track in zip(self._names, self._matcher.tracks, strict=True)}
+
+    def silent_s(self, camera: int) -> float:
+        """How long camera number ``camera`` has delivered nothing; 0 once it has finished."""
+        return 0.0 if self._finished[camera] else (self._clock() - self._seen_ns[camera]) / 1e9
 
     def put(self, camera: int, frame: Frame) -> None:
         """Take over one frame of camera number ``camera``; called by that camera's thread."""
         with self._lock:
-            counts = self.cameras[frame.camera]
-            counts.captured += 1
-            if frame.index <= self._latest[camera]:
-                counts.dropped["repeated"] += 1
-                self._release(frame)
-                return
-            self.lost[frame.camera] += frame.index - self._latest[camera] - 1
-            self._latest[camera] = frame.index
-            if frame.index <= self._closed_index:
-                counts.dropped["late"] += 1
-                self._release(frame)
-            elif len(self._latest) == 1:
-                self._close(frame.index, (frame,))
-            else:
-                pending = self._pending.get(frame.index)
-                if pending is None:
-                    pending = _Pending(self._clock(), [None] * len(self._latest))
-                    self._pending[frame.index] = pending
-                    # The taker sleeps until the next deadline, and this is a new one.
-                    self._notify()
-                pending.frames[camera] = frame
-                self._close_what_can_be()
+            self.cameras[frame.camera].captured += 1
+            now = self._clock()
+            self._seen_ns[camera] = now
+            self._matcher.tracks[camera].away = False
+            waiting = len(self._matcher.pending)
+            self._matcher.add(camera, frame, now)
+            self._close_what_can_be(now)
+            if len(self._matcher.pending) > waiting:
+                # The taker sleeps until the next deadline, and this is a new one.
+                self._notify()
+
+    def leave(self, camera: int) -> None:
+        """Camera number ``camera`` is gone for now: nobody waits for it, and its next frame counts from the start."""
+        with self._lock:
+            self._matcher.tracks[camera].restarted = True
+            self._away(camera)
 
     def finish(self, camera: int) -> None:
         """Camera number ``camera`` will deliver no more; sets do not wait for it."""
         with self._lock:
-            self._latest[camera] = _NO_MORE
-            self._close_what_can_be()
+            self._finished[camera] = True
+            self._away(camera)
             self._notify()
+
+    def _away(self, camera: int) -> None:
+        self._matcher.tracks[camera].away = True
+        self._close_what_can_be(self._clock())
 
     @property
     def finished(self) -> bool:
@@ -126,7 +154,7 @@ class Synchroniser:
 
     @property
     def _nothing_to_come(self) -> bool:
-        return min(self._latest) == _NO_MORE and not self._pending
+        return all(self._finished) and not self._matcher.pending
 
     def take(self, timeout_s: float) -> FrameSet | None:
         """Wait for a set and take it; None after ``timeout_s``, and at once when no more will come.
@@ -136,13 +164,17 @@ class Synchroniser:
         ends = self._clock() + int(timeout_s * 1e9)
         while True:
             with self._lock:
-                self._close_what_can_be()
                 if self._ready:
                     return self._ready.popleft()
                 now = self._clock()
+                self._close_what_can_be(now)
+                if self._ready:
+                    return self._ready.popleft()
                 if now >= ends or self._nothing_to_come:
                     return None
-                wake = min([ends, *(p.first_ns + self._wait_ns for p in self._pending.values() if not self._every)])
+                wake = ends
+                if not self._every:
+                    wake = min([ends, *(group.began_ns + self._wait_ns for group in self._matcher.pending)])
             self._wake.acquire(timeout=max(wake - now, 1) / 1e9)
 
     def count(self, frames: FrameSet) -> None:
@@ -167,8 +199,7 @@ class Synchroniser:
     def drain(self, reason: str) -> None:
         """Drop everything that waits; afterwards captured = processed + dropped, for sets and for every camera."""
         with self._lock:
-            for index in sorted(self._pending):
-                self._close_pending(index)
+            self._close_up_to(len(self._matcher.pending), self._clock())
             while self._ready:
                 self._drop(self._ready.popleft(), reason)
 
@@ -176,36 +207,54 @@ class Synchroniser:
         self.sets.dropped[reason] += 1
         for frame in frames.frames:
             if frame is not None:
-                self.cameras[frame.camera].dropped[reason] += 1
-        self.release(frames)
+                self._drop_frame(frame, reason)
 
-    def _close_what_can_be(self) -> None:
-        if not self._pending:
-            return
-        reached = min(self._latest)
-        overdue = -1
-        if not self._every:
-            before = self._clock() - self._wait_ns
-            overdue = max((i for i, p in self._pending.items() if p.first_ns <= before), default=-1)
-        # Everything older than a set that is closed is closed with it: sets leave in order.
-        for index in sorted(i for i in self._pending if i <= max(reached, overdue)):
-            self._close_pending(index)
+    def _drop_frame(self, frame: Frame, reason: str) -> None:
+        self.cameras[frame.camera].dropped[reason] += 1
+        self._release(frame)
 
-    def _close_pending(self, index: int) -> None:
-        self._close(index, tuple(self._pending.pop(index).frames))
+    def _close_what_can_be(self, now: int) -> None:
+        """Close the groups that can get no more frames, or have waited long enough, and all before them."""
+        pending = self._matcher.pending
+        overdue_ns = -1 if self._every else now - self._wait_ns
+        closable = 0
+        for number, group in enumerate(pending, 1):
+            if self._matcher.is_settled(group):
+                closable = number
+            elif group.began_ns <= overdue_ns:
+                closable = number
+                for camera, frame in enumerate(group.frames):
+                    if frame is None and now - self._seen_ns[camera] > _SILENT_NS:
+                        self._matcher.tracks[camera].away = True
+        if closable:
+            self._close_up_to(closable, now)
 
-    def _close(self, index: int, frames: tuple[Frame | None, ...]) -> None:
-        self._closed_index = index
-        times = [frame.exposed_ns for frame in frames if frame is not None]
+    def _close_up_to(self, end: int, now: int) -> None:
+        pending = self._matcher.pending
+        closed = pending[:end]
+        del pending[:end]
+        for group in closed:
+            if self._matcher.is_set(group):
+                self._close(group, now)
+            else:
+                for frame in group.frames:
+                    if frame is not None:
+                        self._drop_frame(frame, "unmatched")
+
+    def _close(self, group: Group, now: int) -> None:
+        times = [frame.exposed_ns for frame in group.frames if frame is not None]
         closed = FrameSet(
-            index=index,
+            index=group.index,
             exposed_ns=sum(times) // len(times),
-            frames=frames,
-            skew_ns=max(times) - min(times),
-            complete_ns=self._clock(),
+            frames=tuple(group.frames),
+            skew_ns=group.latest_ns - group.earliest_ns,
+            complete_ns=now,
         )
         self.sets.captured += 1
-        self.incomplete += None in frames
+        if None in group.frames:
+            self.incomplete += 1
+            for name, frame in zip(self._names, group.frames, strict=True):
+                self.missing[name] += frame is None
         if not self._every:
             while self._ready:
                 self._drop(self._ready.popleft(), "superseded")

@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def exit_code(report: dict[str, Any]) -> int:
-    """0 if every protocol lived to the end."""
-    return 0 if all(state == "ok" for state in report["protocols"].values()) else 1
+    """0 if every protocol and every camera lived to the end."""
+    alive = all(state == "ok" for state in report["protocols"].values())
+    there = not any(counts["state"] in ("lost", "hung") for counts in report["cameras"].values())
+    return 0 if alive and there else 1
 
 
 def run_rig(
@@ -80,12 +82,14 @@ def run_rig(
         supervisor = Supervisor(text, file, hear)
         status.say(f"starting {supervisor.rig.name} …")
         report = supervisor.run(arguments.seconds, stop)
+    # First: whoever reads the text may be gone, or the disk under it full.
+    if arguments.report is not None:
+        reports.write(report, arguments.report)
     if report["frames"]["captured"]:
         print(reports.as_text(report))
     elif supervisor.error is None:
         print("stopped before the first frame")
     if arguments.report is not None:
-        reports.write(report, arguments.report)
         print(f"\nreport     {arguments.report}")
     if supervisor.error is not None:
         raise supervisor.error

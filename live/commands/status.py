@@ -12,6 +12,14 @@ __all__ = ["Status"]
 _EVERY = 20
 """On a file: one line for this many updates (5 s)."""
 
+_CAMERA = {
+    "ok": "delivers again",
+    "lost": "is gone ({}); it is opened again as soon as it is back",
+    "silent": "delivers nothing; is it triggered?",
+    "hung": "hangs in its driver and was left behind; unplug it before the next run",
+}
+"""State of a camera → what a person should know of it; {} = the reason."""
+
 
 class Status:
     """Shows what the processes tell; a context manager that leaves the cursor on a line of its own."""
@@ -60,6 +68,10 @@ class Status:
             case "board":
                 detail = f": {message['detail']}" if message["detail"] else ""
                 self.say(f"board {message['board']}: {message['state'].replace('_', ' ')}{detail}")
+            case "camera":
+                self.say(f"camera {message['camera']}: {_CAMERA[message['state']].format(message['detail'])}", True)
+            case "notice":
+                self.say(message["text"], important=True)
             case "protocol_failed":
                 self._failed += 1
                 self.say(f"protocol {message['protocol']} failed and is disabled: {message['error']}", important=True)
@@ -92,6 +104,7 @@ class Status:
             "no pose" if health["p50_ms"] is None else f"{health['p50_ms']:.1f} ms (p99 {health['p99_ms']:.1f})"
         )
         parts.append(f"dropped {sum(health['dropped'].values())}")
+        parts += [f"{name} {camera['state']}" for name, camera in health["cameras"].items() if camera["state"] != "ok"]
         if self._boards:
             parts.append(f"triggers {self._triggers.get('acknowledged', 0)}/{self._triggers.get('sent', 0)}")
             parts += [f"{name} {state}" for name, state in self._boards.items()]

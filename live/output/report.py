@@ -187,8 +187,13 @@ def as_text(report: Mapping[str, Any]) -> str:
     incomplete = f", {frames['incomplete']} incomplete" if frames["incomplete"] else ""
     lines.append(f"frame sets {_counts(frames)}{incomplete}")
     for name, counts in report["cameras"].items():
-        lost = f", {counts['lost']} lost" if counts["lost"] else ""
-        lines.append(f"camera     {name}: {_counts(counts)}{lost}")
+        odd = "".join(
+            f", {counts[what]} {what}" for what in ("missing", "lost", "restarts", "realigned") if counts.get(what)
+        )
+        state = counts.get("state", "ok")
+        lines.append(f"camera     {name}: {_counts(counts)}{odd}{'' if state == 'ok' else f'; at the end: {state}'}")
+    if skew := report.get("skew_ms"):
+        lines.append(f"skew       p50 {skew['p50']:.3f} ms, p99 {skew['p99']:.3f} ms, max {skew['max']:.3f} ms")
     poses = report["poses"]
     if "decided" in poses:
         stale = f", {poses['stale']} stale" if poses["stale"] else ""

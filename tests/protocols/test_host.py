@@ -132,6 +132,18 @@ def test_a_stale_pose_does_not_renew_the_lease() -> None:
     assert bench.host.poses["stale"] == 1
 
 
+@pytest.mark.parametrize("pose", [{"missing": 1}, {"skew_ms": 50}])
+def test_a_pose_without_all_cameras_neither_arms_nor_renews_the_lease(pose: dict) -> None:
+    """A level that was switched on before must not stay on while a camera is missing."""
+    bench = Bench()
+    bench.decide(**pose)
+    assert "arm" not in bench.desk.calls
+    bench.decide()
+    bench.decide(**pose)
+    assert bench.desk.calls[2:] == ["arm", "renew"]
+    assert bench.host.poses["stale"] == 0
+
+
 def test_after_a_lapse_poses_must_stay_fresh_before_it_is_armed_again() -> None:
     bench = Bench(rearm=30)
     ends = now_ns() + 40_000_000
@@ -338,3 +350,10 @@ def test_close_closes_every_board_once() -> None:
     bench.host.close()
     bench.host.close()
     assert bench.desk.calls.count("close") == 1
+
+
+def test_two_protocols_on_one_line_are_refused() -> None:
+    text = RIG.format(protocol="Always", rearm=0, age_ms=1000) + '[protocols.other]\nuse = "parts.py:Always"\n'
+    rig = parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols"))
+    with pytest.raises(ConfigError, match=r"protocols\.other: it switches desk\.laser, which protocols\.task"):
+        Host(rig).open()

@@ -48,7 +48,7 @@ def kill_9(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_an_interrupted_run_still_tells_what_happened(number: signal.Signals, tmp_path: Path) -> None:
     rig = write_rig(tmp_path, ALWAYS_INSIDE)
     with running("run", rig, "--headless", "--report", "r.json", cwd=tmp_path) as process:

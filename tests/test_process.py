@@ -1,0 +1,55 @@
+"""The line between parent and child, when one of them does not listen."""
+
+import io
+import json
+import os
+import queue
+import threading
+
+from poseloop.live.process import Child, Parent
+
+
+def test_a_parent_that_is_paused_holds_nobody_up_and_gets_what_matters() -> None:
+    """A pipe that nobody reads is full after 64 KB; the report still has to come when the parent goes on."""
+    read, write = os.pipe()
+    ours_read, ours_write = os.pipe()
+    parent = Parent(os.fdopen(ours_read, "r"), os.fdopen(write, "w"))
+    for number in range(20_000):
+        parent.say("health", number=number, text="x" * 200)
+    parent.say("report", frames=7)
+    parent.say("done")
+    lines: list[str] = []
+
+    def listen() -> None:
+        with os.fdopen(read, "r") as line:
+            lines.extend(line)
+
+    reader = threading.Thread(target=listen)
+    reader.start()
+    os.close(ours_write)
+    parent.close()
+    parent._sink.close()
+    parent._source.close()
+    reader.join()
+    told = [json.loads(line) for line in lines]
+    assert [message["event"] for message in told[-2:]] == ["report", "done"]
+    assert told[0]["number"] == 0
+    assert 1000 <= len(told) < 20_000, "the oldest wait, the others are dropped"
+
+
+def test_a_supervisor_whose_terminal_is_stopped_does_not_fill_its_memory() -> None:
+    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    child = Child("engine", inbox)
+    lines = [json.dumps({"event": "health"})] * 5000 + [json.dumps({"event": "report"})]
+
+    class Process:
+        stdout = io.StringIO("\n".join(lines) + "\n")
+
+        def wait(self) -> int:
+            return 0
+
+    child._process = Process()  # type: ignore[assignment]
+    child._read()
+    events = [inbox.get()[1]["event"] for _ in range(inbox.qsize())]
+    assert events.count("health") == 1000
+    assert events[-2:] == ["report", "exit"]
