@@ -222,8 +222,8 @@ class Gates(Settings):
 class LineTable(Settings):
     """``[boards.NAME.lines.LINE]``: one pin."""
 
-    pin: int = Field(ge=2, le=255)
-    """Number of the pin; 0 and 1 are the serial port's."""
+    pin: int | None = Field(None, ge=2, le=255)
+    """Number of the pin; 0 and 1 are the serial port's. Required where the board has pins."""
     direction: Literal["output", "input"] = "output"
     active: Literal["high", "low"] = "high"
     """The level that means on."""
@@ -253,7 +253,7 @@ class LineTable(Settings):
         output = self.direction == "output"
         return LineSettings(
             name=name,
-            pin=self.pin,
+            pin=self.pin or 0,
             direction=self.direction,
             active_high=self.active == "high",
             kinds=tuple(CommandKind(kind) for kind in self.kinds) if output else (),
@@ -356,7 +356,7 @@ class BoardTable(PluginTable):
 
     @model_validator(mode="after")
     def _pins_differ(self) -> BoardTable:
-        pins = [line.pin for line in self.line_settings()]
+        pins = [line.pin for line in self.line_settings() if line.pin]
         twice = {pin for pin in pins if pins.count(pin) > 1}
         if twice:
             raise ValueError(f"every line needs a pin of its own, but pin {min(twice)} is used twice")
@@ -476,6 +476,8 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(_PLUGI
                 plugin = plugins.load(kind, table["use"], folder)
                 options = validate(plugin.Settings, own, folder)
                 built[section, name] = {"plugin": plugin, "options": options}
+                if section == "boards":
+                    faults.extend(_pin_faults(key, table, getattr(plugin, "uses_pins", True)))
             except ConfigError as error:
                 faults.append(_Fault(f"{key}.use", str(error)))
             except ValidationError as error:
@@ -526,6 +528,16 @@ def _contradictions(rig: Rig) -> list[_Fault]:
     if len(triggers) > 1:
         faults.append(_Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
     return faults
+
+
+def _pin_faults(key: str, table: Mapping[str, Any], uses_pins: bool) -> list[_Fault]:
+    lines = table.get("lines")
+    wrong = [
+        f"{key}.lines.{name}.pin"
+        for name, line in (lines.items() if isinstance(lines, dict) else ())
+        if isinstance(line, dict) and ("pin" in line) != uses_pins
+    ]
+    return [_Fault(key, "is missing" if uses_pins else "the lines of this board have no pins") for key in wrong]
 
 
 def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[_Fault]:

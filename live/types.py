@@ -367,7 +367,8 @@ class LineSettings:
     """What a board is told of one of its lines before it may be armed. Fixed for the session."""
 
     name: str
-    pin: int
+    pin: int = 0
+    """0 = the board's lines have no numbers."""
     direction: str = "output"
     """``output`` or ``input``."""
     active_high: bool = True

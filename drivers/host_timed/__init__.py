@@ -1,0 +1,1 @@
+"""Boards that cannot time anything themselves: a process of this computer does it for them."""

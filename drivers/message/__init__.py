@@ -1,0 +1,1 @@
+"""Messages for other programs: ZeroMQ and Open Sound Control."""

@@ -1,0 +1,1 @@
+"""Digital lines of National Instruments' devices."""

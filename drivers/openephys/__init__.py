@@ -1,0 +1,1 @@
+"""TTL events for a recording of the Open Ephys GUI."""

@@ -1,0 +1,1 @@
+"""A Teensy with the sketch `teensy_laser` of DeepLabCut-live."""
