@@ -288,7 +288,9 @@ class Host:
             case BoardState.RESET | BoardState.LINK_LOST:
                 item.was_disarmed()
                 raise DeviceLost(
-                    name, f"{event.detail}. Its outputs are off; check its cable and power, then start again"
+                    name,
+                    f"{event.detail}. A board with a lease has switched its outputs off by itself; check its cable and "
+                    f"power, then start again",
                 )
 
     def settle(self, timeout_s: float) -> None:

@@ -70,7 +70,8 @@ class HostTimedBoard:
         self._forget()
 
     def _forget(self) -> None:
-        self._ready = self._configured = self._armed = self._is_off = self._closing = False
+        self._ready = self._configured = self._armed = self._closing = False
+        self._is_off = self._rescued = False
         self._lost = ""
         self._done_with = 0
         self._ons: dict[int, int] = {}
@@ -177,7 +178,11 @@ class HostTimedBoard:
         self._check()
         ticket = self._number()
         if not self._configured:
-            self._emit(Outcome(self._name, ticket, OutcomeKind.REFUSED, "the board has no lines yet", 0, 0))
+            reason = "the board has no lines yet"
+            if command.kind is CommandKind.OFF:
+                self.off()
+                reason += ". To be safe, all its outputs were switched off"
+            self._emit(Outcome(self._name, ticket, OutcomeKind.REFUSED, reason, 0, 0))
             return ticket
         if command.kind is CommandKind.OFF:
             self._offs.add(ticket)
@@ -231,16 +236,15 @@ class HostTimedBoard:
 
     def _rescue(self) -> None:
         """Where the keeper could not say that everything is off: take the device over and switch it off from here."""
-        if self._is_off:
+        if self._is_off or self._rescued:
             return
-        self._is_off = True
+        self._rescued = True
         if self._child is not None:
             self._child.close(0)  # a device has one owner
         way = self.way(self._name, self._settings)
         try:
             way.open()
-            for line in way.lines:
-                way.off(line)
+            self._is_off = not any(way.off(line) is False for line in way.lines)
         except DeviceError:
             return
         finally:
@@ -288,7 +292,7 @@ class HostTimedBoard:
         self._heard_ns = now_ns()
         match message["event"]:
             case "ready":
-                self._ready, self._is_off = True, False
+                self._ready = True
             case "done_with":
                 self._done_with = message["number"]
             case "outcome":
@@ -301,7 +305,7 @@ class HostTimedBoard:
             case "all_off":
                 self._is_off = True
                 if not self._closing:
-                    self._lose("the process that times its lines was ended; it has switched them off")
+                    self._lose("the process that times its lines was ended")
             case "lost":
                 self._is_off = message["off"]
                 self._lose(message["why"])
@@ -309,7 +313,7 @@ class HostTimedBoard:
                 text = str(message["text"]).removeprefix(f"{self._name}: ")
                 self._lose(text)
             case "exit" if not self._closing:
-                self._lose("the process that times its lines was killed; its lines were switched off by the host")
+                self._lose("the process that times its lines was killed")
         return True
 
     def _answered(self, message: Message) -> None:
@@ -330,9 +334,11 @@ class HostTimedBoard:
         self._lost, self._armed = why, False
         for ticket in (*self._ons, *self._offs):
             self._give_up(ticket, why)
-        self._emit(BoardEvent(self._name, BoardState.LINK_LOST, why, now_ns()))
         if self._ready:
             self._rescue()
+            sure = "its lines were switched off" if self._is_off else "ITS LINES MAY STILL BE ON, see to it now"
+            self._lost = f"{why}; {sure}"
+        self._emit(BoardEvent(self._name, BoardState.LINK_LOST, self._lost, now_ns()))
 
     def _emit(self, event: Event) -> None:
         self._dropped += len(self._out) == OUTBOX_EVENTS

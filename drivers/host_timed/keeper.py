@@ -92,6 +92,8 @@ class Keeper:
                 rules.arm(message["at_us"])
             case "disarm" if rules is not None:
                 rules.disarm()
+            case "command" if rules is None:
+                self.off()  # no other command comes before there are lines
             case "command" if rules is not None:
                 fields = message["command"]
                 command = Command(**{**fields, "kind": CommandKind(fields["kind"])})

@@ -24,7 +24,7 @@ LATE_US = 50_000
 """An on-command that was sent longer ago than this is refused: a late laser is worse than none."""
 
 GRACE_US = 5000
-"""Where the device ends a pulse itself, the keeper's "off" comes so much later: a second protection, that shortens none."""
+"""Where the device ends a pulse itself, the keeper's "off" comes so much later: it protects, and shortens no pulse."""
 
 OFF_AGAIN_US = 20_000
 OFF_GIVES_UP_US = 1_000_000
@@ -172,13 +172,13 @@ class Rules:
         if line is None:
             self._answer(ticket, OutcomeKind.REFUSED, self._no_such_line(command.line))
             return
-        late_us = self._now - sent_us
-        if late_us > LATE_US:
-            self._answer(ticket, OutcomeKind.REFUSED, f"it came {late_us / 1000:.0f} ms after it was sent")
-            return
         reason = line.objection(command, self._now) if self.armed else Reason.NOT_ARMED
         if reason is not None:
             self._answer(ticket, OutcomeKind.REFUSED, REASONS[reason])
+            return
+        late_us = self._now - sent_us
+        if late_us > LATE_US:
+            self._answer(ticket, OutcomeKind.REFUSED, f"it came {late_us / 1000:.0f} ms after it was sent")
             return
         line.command, line.ticket, line.left = command, ticket, max(command.count, 1)
         line.due_us = self._now + command.delay_us

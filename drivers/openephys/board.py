@@ -95,7 +95,7 @@ class NetworkEvents:
                 raise ConnectError(
                     self._name,
                     f"expected the plugin to confirm TTL line {number} ({line}) off, but it answered {answer!r}. "
-                    f"Update Network Events in the GUI's plugin installer: older ones do not know the words Line and State",
+                    f"Update Network Events in the GUI's plugin installer: old ones do not know Line and State",
                 )
 
     def _ttl(self, line: str, state: int, timeout_s: float) -> bool:

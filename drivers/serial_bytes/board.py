@@ -108,7 +108,7 @@ class SerialBytesBoard(HostTimedBoard):
         port: str = Field(min_length=1)
         """``/dev/ttyACM0``, ``COM7``, or a URL such as ``socket://127.0.0.1:4000``."""
         baud: int = Field(115_200, ge=300, le=4_000_000)
-        starts_s: float = Field(2.0, ge=0, le=60)
+        starts_s: float = Field(2.0, ge=0, le=10)
         """How long the sketch takes to start: an Arduino restarts when its port is opened."""
         greeting: Bytes = ""
         """What it says when it has started, so that ``starts_s`` need not be waited for to its end."""
