@@ -73,7 +73,8 @@ class Host:
         self._watched: dict[str, tuple[int, Sequence[int]]] = {}
         self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
         self._opened = ExitStack()
-        self.triggers = Triggers(tell)
+        without_pins = [name for name, item in self._boards.items() if not getattr(item.board, "uses_pins", True)]
+        self.triggers = Triggers(tell, without_pins)
         self.failures: dict[str, str] = {}
         """Protocol → why it was disabled."""
         self.poses = Counter(dict.fromkeys(("decided", "skipped", "stale", "lost"), 0))

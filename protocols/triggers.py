@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
@@ -31,13 +31,15 @@ class _Open:
 class Triggers:
     """Follows each trigger; after `close_all`, sent = acknowledged + refused + lost."""
 
-    def __init__(self, tell: Callable[..., None]) -> None:
+    def __init__(self, tell: Callable[..., None], without_pins: Collection[str] = ()) -> None:
         """Keep whom to tell.
 
         Args:
             tell: called with ``"trigger"`` and the fields of a `TriggerEvent`, once for each trigger.
+            without_pins: boards that report no edges, so that their answer is all that can be waited for.
         """
         self._tell = tell
+        self._without_pins = without_pins
         self._open: dict[tuple[str, int], _Open] = {}
         self.counts = Counter(dict.fromkeys(("sent", "acknowledged", "refused", "lost", "held"), 0))
         """``held``: kept back by a gate, never sent."""
@@ -80,7 +82,7 @@ class Triggers:
             return
         # Counted now: its edge may come much later (delay_us).
         self.counts["acknowledged"] += 1
-        if trigger.trace.pin_ns:
+        if trigger.trace.pin_ns or outcome.board in self._without_pins:
             self._close(key)
 
     def edge(self, edge: PinEdge) -> None:

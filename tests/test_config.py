@@ -60,6 +60,17 @@ def test_a_process_loads_only_the_plugins_it_runs() -> None:
         ('use = "sim"\nfps', "fps", ["cameras.top.use", "missing"]),
         ('use = "sim"\nfps', 'plugin = "sim"\nuse = "sim"\nfps', ["cameras.top.plugin", "unknown key"]),
         ("pin = 9", "pin = 1", ["boards.box.lines.laser.pin", "greater than or equal to 2", "1"]),
+        ("pin = 9", "", ["boards.box.lines.laser.pin", "is missing"]),
+        (
+            '[boards.box]\nuse = "sim"',
+            '[boards.box]\nuse = "osc"\nport = 9\naddresses = { laser = "/laser" }',
+            ["boards.box:", 'expected timed_by = "host"', "crashes leaves a line on"],
+        ),
+        (
+            '[boards.box]\nuse = "sim"',
+            '[boards.box]\nuse = "osc"\ntimed_by = "host"\nport = 9\naddresses = { laser = "/laser" }',
+            ["boards.box.lines.laser.pin", "no pins"],
+        ),
         ("max_on_ms = 50", "", ["boards.box.lines.laser", "max_on_ms"]),
         ('file = "simulated_animal"', "", ["model.file", "missing"]),
         ("[model]", '[model]\nprovider = "gpu"', ["model.provider", "cuda", "'gpu'"]),

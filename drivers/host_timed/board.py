@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections import deque
@@ -47,6 +48,8 @@ OUTBOX_EVENTS = 8192
 
 LEASE_MS = (10, 10_000)
 
+MAY_BE_ON = "ITS LINES MAY STILL BE ON: see to it now"
+
 
 class HostTimedBoard:
     """Base of the boards that a keeper times (`poseloop.live.interfaces.Board`).
@@ -57,7 +60,7 @@ class HostTimedBoard:
     use: ClassVar[str]
     """Its name among the installed boards, by which the keeper finds it."""
     uses_pins: ClassVar[bool] = False
-    """Its lines have no pin number in the rig file (`poseloop.live.config`)."""
+    """Its lines have no number in the rig file, and nothing reads them back (`poseloop.live.interfaces.Board`)."""
     Settings: ClassVar[type[HostTimedSettings]]
 
     def __init__(self, name: str, settings: Any) -> None:
@@ -232,6 +235,8 @@ class HostTimedBoard:
         while self._hear_one(0):
             pass
         self._rescue()
+        if not self._is_off and self._ready:
+            logging.getLogger(__name__).critical("%s: closed, but %s", self._name, MAY_BE_ON)
         self._child = None
 
     def _rescue(self) -> None:
@@ -244,7 +249,7 @@ class HostTimedBoard:
         way = self.way(self._name, self._settings)
         try:
             way.open()
-            self._is_off = not any(way.off(line) is False for line in way.lines)
+            self._is_off = False not in [way.off(line) for line in way.lines]
         except DeviceError:
             return
         finally:
@@ -302,8 +307,8 @@ class HostTimedBoard:
                 if state in (BoardState.DISARMED, BoardState.LEASE_LAPSED):
                     self._armed = False
                 self._emit(BoardEvent(self._name, state, message["detail"], message["at_us"] * 1000))
-            case "all_off":
-                self._is_off = True
+            case "ended":
+                self._is_off = message["off"]
                 if not self._closing:
                     self._lose("the process that times its lines was ended")
             case "lost":
@@ -336,7 +341,7 @@ class HostTimedBoard:
             self._give_up(ticket, why)
         if self._ready:
             self._rescue()
-            sure = "its lines were switched off" if self._is_off else "ITS LINES MAY STILL BE ON, see to it now"
+            sure = "its lines were switched off" if self._is_off else MAY_BE_ON
             self._lost = f"{why}; {sure}"
         self._emit(BoardEvent(self._name, BoardState.LINK_LOST, self._lost, now_ns()))
 

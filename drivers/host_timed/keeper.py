@@ -6,10 +6,11 @@ kills its process can neither stretch a pulse here nor keep a line on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poseloop.drivers.host_timed.rules import Rules
+from poseloop.drivers.host_timed.rules import OFF_AGAIN_US, Rules
 from poseloop.drivers.host_timed.way import Way
 from poseloop.live import plugins
 from poseloop.live.clock import now_ns
@@ -20,6 +21,9 @@ from poseloop.live.types import Command, CommandKind, LineSettings
 
 ALIVE_S = 0.25
 """How often the host hears that the keeper lives."""
+
+OFF_S = 0.5
+"""How long the keeper tries to get an "off" confirmed before it ends."""
 
 
 class Keeper:
@@ -55,17 +59,23 @@ class Keeper:
                 self._said_ns = now_ns()
                 self._parent.say("alive")
 
-    def off(self) -> None:
-        """Switch everything off.
+    def off(self) -> bool:
+        """Switch everything off, for some time again and again; False = the device has not confirmed it.
 
         Raises:
             DeviceLost: it may not have worked.
         """
+        ends_ns = now_ns() + OFF_S * 1e9
+        while not self._off_once():
+            if now_ns() > ends_ns:
+                return False
+            time.sleep(OFF_AGAIN_US / 1e6)
+        return True
+
+    def _off_once(self) -> bool:
         if self._rules is not None:
-            self._rules.off()
-            return
-        for line in self._way.lines:
-            self._way.off(line)
+            return self._rules.off()
+        return False not in [self._way.off(line) for line in self._way.lines]
 
     def _wait(self) -> Sequence[Message]:
         """Wait for the host until something is due; all that it has said."""
@@ -93,7 +103,7 @@ class Keeper:
             case "disarm" if rules is not None:
                 rules.disarm()
             case "command" if rules is None:
-                self.off()  # no other command comes before there are lines
+                self._off_once()  # no other command comes before there are lines
             case "command" if rules is not None:
                 fields = message["command"]
                 command = Command(**{**fields, "kind": CommandKind(fields["kind"])})
@@ -122,8 +132,7 @@ def main(parent: Parent) -> None:
     try:
         parent.say("ready")
         keeper.run()
-        keeper.off()
-        parent.say("all_off")
+        parent.say("ended", off=keeper.off())
     except DeviceLost as error:
         parent.say("lost", why=str(error).removeprefix(f"{name}: "), off=_try_off(keeper))
     except BaseException:
@@ -135,7 +144,6 @@ def main(parent: Parent) -> None:
 
 def _try_off(keeper: Keeper) -> bool:
     try:
-        keeper.off()
+        return keeper.off()
     except DeviceLost:
         return False
-    return True

@@ -184,8 +184,8 @@ class Rules:
         line.due_us = self._now + command.delay_us
         self.run(self._now)
 
-    def off(self) -> None:
-        """Switch every line off, also those that should be; tries all of them, whatever happens.
+    def off(self) -> bool:
+        """Switch every line off, also those that should be; False = not all are confirmed. Tries all, whatever happens.
 
         Raises:
             DeviceLost: it may not have worked.
@@ -199,6 +199,7 @@ class Rules:
                 lost = error
         if lost is not None:
             raise lost
+        return all(line.unsure_us is None for line in self._lines.values())
 
     def _obey_off(self, name: str, ticket: int) -> None:
         known = name in self._lines

@@ -66,6 +66,12 @@ class Desk:
         return ()
 
 
+class Pinless(Desk):
+    """A board that nothing reads back."""
+
+    uses_pins = False
+
+
 class Always(Protocol):
     """Asks for a pulse at every pose, and notes the inputs."""
 

@@ -23,11 +23,11 @@ file = "blob"
 score = 0.5
 age_ms = {age_ms}
 [boards.desk]
-use = "parts.py:Desk"
+use = "parts.py:{desk}"
 lease_ms = 50
 rearm_after_ms = {rearm}
 [boards.desk.lines.laser]
-pin = 9
+{pin}
 max_on_ms = 50
 [protocols.task]
 use = "parts.py:{protocol}"
@@ -40,8 +40,15 @@ OFF = Command("desk", "laser", CommandKind.OFF)
 class Bench:
     """A host on a desk board, and all that it told."""
 
-    def __init__(self, protocol: str = "Always", rearm: float = 0.0, age_ms: float = 1000) -> None:
-        text = RIG.format(protocol=protocol, rearm=rearm, age_ms=age_ms)
+    def __init__(
+        self,
+        protocol: str = "Always",
+        rearm: float = 0.0,
+        age_ms: float = 1000,
+        desk: str = "Desk",
+        pin: str = "pin = 9",
+    ) -> None:
+        text = RIG.format(protocol=protocol, rearm=rearm, age_ms=age_ms, desk=desk, pin=pin)
         self.told: list[tuple[str, dict]] = []
         self.host = Host(
             parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols")),
@@ -148,6 +155,15 @@ def test_inputs_reach_the_protocol_with_the_next_pose() -> None:
     bench.decide()
     bench.decide()
     assert bench.host._protocols["task"].inputs == [lick]
+
+
+def test_a_trigger_of_a_board_without_pins_ends_with_its_answer() -> None:
+    bench = Bench(desk="Pinless", pin="")
+    bench.decide()
+    bench.desk.acknowledge(1)
+    bench.host.collect()
+    assert [trigger["outcome"] for trigger in bench.triggers()] == [OutcomeKind.ACKNOWLEDGED]
+    assert bench.host.triggers.open == 0
 
 
 def test_a_trigger_is_followed_to_the_pin() -> None:
