@@ -117,8 +117,10 @@ class Board(Protocol):
     """One output board. It times everything itself; none of these calls waits for a stimulus to end.
 
     Order of calls: ``open`` → ``configure`` → ``arm`` → (``send`` | ``renew`` | ``events``)… → ``disarm`` → ``close``.
-    All calls come from one thread. A class whose lines are no pins says ``uses_pins = False``: the rig file's ``pin`` is
-    then refused instead of required, and no `PinEdge` is waited for.
+    All calls come from one thread.
+
+    A class whose lines are no pins says ``uses_pins = False``: then the rig file's ``pin`` is refused instead of
+    required, and no `PinEdge` is waited for.
     """
 
     @property
