@@ -15,6 +15,9 @@ from struct import Struct
 from typing import Any, ClassVar
 
 import zmq
+from boards import Ear
+
+from poseloop.live.types import Command, Outcome
 
 STANDINS = Path(__file__).parent / "standins"
 
@@ -35,6 +38,14 @@ def edges(seen: list[Seen], line: str = "laser") -> list[Seen]:
         if one.line == line and one.on != (bool(found) and found[-1].on):
             found.append(one)
     return found
+
+
+def give(ear: Ear, command: Command) -> Outcome:
+    """Its outcome; given again where a busy machine kept the keeper from it until it was too late to act."""
+    while True:
+        outcome = ear.outcome(ear.board.send(command))
+        if "after it was sent" not in outcome.reason:
+            return outcome
 
 
 class Device:

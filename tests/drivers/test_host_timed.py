@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from boards import ANY_KIND, Ear, level, off, patiently, pulse, train
-from ways import OpenEphys, OscReceiver, Seen, Sketch, Subscribed, TeensyLaser, edges, standins
+from ways import OpenEphys, OscReceiver, Seen, Sketch, Subscribed, TeensyLaser, edges, give, standins
 
 from poseloop.drivers.host_timed import rules as rules_module
 from poseloop.drivers.host_timed.rules import DENIED, GRACE_US, LATE_US, OFF_AGAIN_US, UNCONFIRMED, Rules
@@ -362,7 +362,7 @@ def test_a_port_that_is_not_there_in_use_or_pulled() -> None:
         board = board_of(SerialBytesBoard, port=sketch.port, starts_s=0, bytes=words)
         ear = armed(board)
         assert "in use" in message_of(SerialBytesBoard, port=sketch.port, starts_s=0, bytes=words)
-        board.send(level())
+        give(ear, level())
         patiently(lambda: edges(sketch.seen), "on")
         sketch.unplug()
         board.send(off())
@@ -481,7 +481,7 @@ def test_osc_says_on_with_its_length_and_off_three_times() -> None:
         board.open()
         board.configure([LASER], 3000)
         board.arm()
-        board.send(pulse(on_us=12_500))
+        give(Ear(board), pulse(on_us=12_500))
         patiently(lambda: len(ear.said) >= 7, "off, on, off")
         assert (
             ear.said[:7] == [["/rig1/laser", 0, 0.0]] * 3 + [["/rig1/laser", 1, 12.5]] + [["/rig1/laser", 0, 0.0]] * 3
@@ -496,9 +496,9 @@ def test_osc_to_a_host_that_has_no_address() -> None:
 def test_a_zeromq_message_says_what_a_subscriber_needs() -> None:
     with Subscribed() as ear:
         board = board_of(ZeromqBoard, endpoint=ear.endpoint, topics={"laser": "rig1.laser"})
-        armed(board)
+        host = armed(board)
         patiently(lambda: board.off() or ear.said, "a subscription")
-        board.send(pulse(on_us=12_500))
+        give(host, pulse(on_us=12_500))
         patiently(lambda: any(message["on"] for message in ear.said), "on")
         (on,) = [message for message in ear.said if message["on"]]
         counts = [message["count"] for message in ear.said]
@@ -551,7 +551,7 @@ def test_nidaq_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         board = board_of(NidaqBoard, channels=CHANNELS)
         ear = armed(board, LASER, VALVE)
         calls.file.with_suffix(".jsonl.fault").write_text("Device was removed.", encoding="utf-8")
-        board.send(level())
+        give(ear, level())
         lost = ear.state(BoardState.LINK_LOST).detail
         assert "Device was removed" in lost
         assert "MAY STILL BE ON" in lost
