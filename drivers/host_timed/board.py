@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from poseloop.drivers.host_timed.rules import LATE_US
 from poseloop.drivers.host_timed.way import HostTimedSettings, Way
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import ConnectError, DeviceError, DeviceLost, DeviceTimeout, SettingRefused
@@ -37,8 +36,9 @@ REQUEST_S = 1.0
 OFF_WAITS_S = 0.1
 END_S = 2.0
 
-ANSWER_NS = LATE_US * 1000 + 50_000_000
-"""An on-command without an answer for this long is lost: from `LATE_US` on the keeper refuses it, and has to say so."""
+ANSWER_NS = 1_000_000_000
+"""An on-command without an answer for this long counts as lost. There is no hurry: the keeper answers every one, and
+refuses those that reach it too late to act."""
 
 SILENCE_NS = 2_000_000_000
 """A keeper that says nothing for this long counts as gone."""
