@@ -275,6 +275,22 @@ def test_a_level_is_cut_at_its_limits() -> None:
     assert "max_duty" in clock.heard[-1][1]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (pulse(on_us=500_001), "max_on_ms"),
+        (pulse(on_us=999), "shorter"),
+        (train(on_us=1000, period_us=1999), "shorter"),
+    ],
+)
+def test_what_a_line_does_not_do_is_refused_and_nothing_is_sent(command, words) -> None:
+    clock = Clock()
+    kind, reason = clock.outcome(clock.send(command))
+    assert kind is OutcomeKind.REFUSED
+    assert words in reason
+    assert clock.desk.told == []
+
+
 def test_all_lines_are_tried_when_one_fails() -> None:
     clock = Clock()
 
