@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rigs import ALWAYS_INSIDE, CORNER, SIMULATED, poseloop, processes_in, running, wait_for, write_rig
+from rigs import ALWAYS_INSIDE, SIMULATED, poseloop, processes_in, running, wait_for, write_rig
 from ways import OpenEphys, OscReceiver, Sketch, edges
 
 SIM_BOARD = 'use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"\n'
@@ -15,8 +15,21 @@ SIM_BOARD = 'use = "sim"\nlease_ms = 100\ntrace = "edges.jsonl"\n'
 posix = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals and POSIX signals")
 
 
-def rig_with(folder: Path, board: str, protocol: str = CORNER) -> Path:
+PULSES = """
+from poseloop.protocols import Protocol
+
+
+class Often(Protocol):
+    outputs = ("box.laser",)
+
+    def decide(self, pose, events):
+        return (self.pulse("box.laser", on_ms=20),) if pose.index % 10 == 0 else ()
+"""
+
+
+def rig_with(folder: Path, board: str, protocol: str = '\nuse = "pulses.py:Often"\n') -> Path:
     """The simulated rig with another board in place of its own."""
+    (folder / "pulses.py").write_text(PULSES, encoding="utf-8")
     assert SIM_BOARD in SIMULATED
     text = SIMULATED.replace(SIM_BOARD, f'lease_ms = 100\ntimed_by = "host"\n{board}').replace("pin = 9\n", "")
     return write_rig(folder, protocol, text)
