@@ -48,6 +48,8 @@ OUTBOX_EVENTS = 8192
 
 LEASE_MS = (10, 10_000)
 
+SIGNALS = {CommandKind.CAMERA, CommandKind.SYNC}
+
 MAY_BE_ON = "ITS LINES MAY STILL BE ON: see to it now"
 
 
@@ -143,6 +145,9 @@ class HostTimedBoard:
             key = f"lines.{line.name}"
             if line.direction != "output":
                 raise SettingRefused(self._name, f"{key}.direction", line.direction, "outputs only")
+            if SIGNALS & set(line.kinds):
+                advice = "It needs the timer of a board with our firmware."
+                raise SettingRefused(self._name, line.name, "camera triggers or a sync code", "neither", advice)
             if not line.active_high:
                 advice = "What is sent for on and for off is yours to choose."
                 raise SettingRefused(self._name, f"{key}.active", "low", "no level of its own", advice)

@@ -33,7 +33,7 @@ from poseloop.drivers.teensy.board import TeensyBoard
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import DeviceLost, SettingRefused
 from poseloop.live.interfaces import Board, BoardState
-from poseloop.live.types import ALL_LINES, Command, LineSettings, Outcome, OutcomeKind
+from poseloop.live.types import ALL_LINES, Command, CommandKind, LineSettings, Outcome, OutcomeKind
 
 LASER = LineSettings("laser", kinds=ANY_KIND, max_on_us=2_000_000)
 LONG_LEASE_MS = 3000
@@ -382,6 +382,8 @@ REFUSED_LINES = (
     (replace(LASER, name="lazer"), "lines.lazer"),
     (replace(LASER, direction="input", kinds=(), max_on_us=0), "outputs only"),
     (replace(LASER, active_high=False), "active"),
+    (replace(LASER, kinds=(CommandKind.CAMERA,)), "board with our firmware"),
+    (replace(LASER, kinds=(CommandKind.SYNC,)), "board with our firmware"),
     (replace(LASER, max_duty=0.0001), "max_duty"),
     (replace(LASER, max_on_us=0), "max_on_ms"),
 )
