@@ -207,8 +207,11 @@ class Runtime(Protocol):
             ModelError: it cannot.
         """
 
-    def open(self, shape: tuple[int, int, int, int]) -> None:
-        """Load the model for images of exactly this (B, H, W, c) shape, and warm it up.
+    def open(self, shape: tuple[int, int, int, int]) -> Image:
+        """Load the model for images of exactly this (B, H, W, c) shape, warm it up, and return the array to fill.
+
+        The array belongs to the runtime, is of that shape and uint8, and stays the same until `close`: memory from
+        which the device reads fastest.
 
         Raises:
             ModelError: the file is no usable model, or the provider is not available (never another one instead).
@@ -219,7 +222,11 @@ class Runtime(Protocol):
         """The provider that really runs the model, as read back from the loaded session."""
 
     def run(self, images: Image) -> Mapping[str, Float32]:
-        """Images (B, H, W, c) to the model's outputs by name; outputs are valid until the next call."""
+        """Images (B, H, W, c) to the model's outputs by name; outputs are valid until the next call.
+
+        Args:
+            images: contiguous uint8 of the opened shape; the array that `open` returned is read without a copy.
+        """
 
     def close(self) -> None:
         """Free the session; idempotent."""

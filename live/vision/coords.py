@@ -4,6 +4,9 @@ In this order::
 
     raw image ──crop──▶ part of it ──resize──▶ content ──pad──▶ network input ──stride──▶ cells of the score map
 
+The part is fixed (a camera's region of interest) or moves with the animal (`Track`, inside the region); a part that
+moves keeps its size, so that of everything below only ``x0`` changes.
+
 Pixel centres lie at integers everywhere, so pixel i of n covers i - 0.5 … i + 0.5, and each step, per axis, is
 
 - crop: ``x_part = x_image - x0``
@@ -17,9 +20,9 @@ last row and column: a black rim would look like a wall or an animal to a networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -28,7 +31,7 @@ from poseloop.live.errors import ModelError
 from poseloop.live.jit import kernel
 from poseloop.live.types import CameraFormat, Colour, Float32, Image
 
-__all__ = ["Placement", "View", "cells_to_image", "place"]
+__all__ = ["Placement", "Track", "View", "Writer", "cells_to_image", "place"]
 
 _CONVERSIONS: dict[tuple[Colour, Colour], int] = {
     (Colour.RGB, Colour.GREY): cv2.COLOR_RGB2GRAY,
@@ -130,41 +133,107 @@ class Placement:
         return max(rows, 1), max(columns, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where a part of fixed size may lie in a view's region of interest."""
+
+    region: Placement
+    """The whole region in the network's input."""
+    part: Placement
+    """The part, at its first place: the region's upper left corner."""
+    step: tuple[float, float]
+    """Raw pixels between two places, along x and y."""
+
+    @classmethod
+    def of(cls, view: View, size: tuple[int, int], size_multiple: int = 1) -> Track:
+        """Lay a part that fills the network's input over a view.
+
+        Its places are ``size_multiple`` network pixels apart, counted from the region's corner: there a network lays
+        its cells and all its coarser maps over the same pixels as in the whole region, and answers the same.
+
+        Args:
+            view: region of interest and the size it is resized to, which says how many raw pixels one network pixel is.
+            size: width and height of the network's input, px.
+            size_multiple: of the model's input sides.
+
+        Raises:
+            ModelError: the size is no multiple, or greater than the region.
+        """
+        region = Placement.of(view, size_multiple)
+        if any(side < 1 or side % size_multiple for side in size):
+            raise ModelError(
+                f"expected a crop whose sides are multiples of {size_multiple} px, as the model asks, but got "
+                f"{size[0]}x{size[1]}"
+            )
+        if size[0] > region.width or size[1] > region.height:
+            raise ModelError(
+                f"expected a crop within the {region.width}x{region.height} px that the network is shown, but got "
+                f"{size[0]}x{size[1]}; choose a smaller crop or none"
+            )
+        x, y, _, _ = view.part
+        scale_x, scale_y = region.scale
+        # Whole raw pixels; what rounding changes in the scale, the part's own placement knows.
+        width, height = max(round(size[0] * scale_x), 1), max(round(size[1] * scale_y), 1)
+        part = Placement.of(replace(view, crop=(x, y, width, height), size=size), size_multiple)
+        return cls(region, part, (size_multiple * scale_x, size_multiple * scale_y))
+
+    def around(self, x: float, y: float) -> Placement:
+        """Place the part as centrally around a point of the raw image as its places and the region allow."""
+        at = []
+        for middle, start, side, room, step in (
+            (x, self.region.x, self.part.part_width, self.region.part_width, self.step[0]),
+            (y, self.region.y, self.part.part_height, self.region.part_height, self.step[1]),
+        ):
+            steps = round((middle + 0.5 - 0.5 * side - start) / step)
+            # At the far rim it is shifted inside, off its places: there is nothing to show beyond.
+            at.append(start + min(max(round(steps * step), 0), room - side))
+        return replace(self.part, x=at[0], y=at[1])
+
+
 @kernel
 def cells_to_image(
     cells: Float32,
     cell_score: Float32,
     cameras: Sequence[int],
     lines: Float32,
-    missed: Sequence[bool],
+    shown: Sequence[bool],
+    gate: float,
     xy: Float32,
     score: Float32,
 ) -> None:
     """Write the points of one run to their cameras' places, in pixels of the raw images.
 
     Args:
-        cells: (B, K, 2) points in cells.
-        cell_score: (B, K).
+        cells: (I, B, K, 2) points in cells.
+        cell_score: (I, B, K).
         cameras: (B,) intp: camera of each picture of the run.
         lines: (B, 2, 2) float64: factor and offset, each for x and y (`Placement.cells_to_image`).
-        missed: (C,) bool: cameras without a picture; their points and scores become NaN.
-        xy: (C, 1, K, 2), output.
-        score: (C, 1, K), output.
+        shown: (C,) bool: cameras whose picture was in this run; what the others have is left alone.
+        gate: a point whose score is lower becomes NaN; its score stays.
+        xy: (C, I, K, 2), output.
+        score: (C, I, K), output.
     """
-    for b in range(cells.shape[0]):
-        c = cameras[b]
-        for k in range(cells.shape[1]):
-            if missed[c]:
-                xy[c, 0, k, 0] = np.nan
-                xy[c, 0, k, 1] = np.nan
-                score[c, 0, k] = np.nan
-            else:
-                xy[c, 0, k, 0] = cells[b, k, 0] * lines[b, 0, 0] + lines[b, 1, 0]
-                xy[c, 0, k, 1] = cells[b, k, 1] * lines[b, 0, 1] + lines[b, 1, 1]
-                score[c, 0, k] = cell_score[b, k]
+    for i in range(cells.shape[0]):
+        for b in range(cells.shape[1]):
+            c = cameras[b]
+            if not shown[c]:
+                continue
+            for k in range(cells.shape[2]):
+                value = cell_score[i, b, k]
+                seen = value >= gate
+                xy[c, i, k, 0] = cells[i, b, k, 0] * lines[b, 0, 0] + lines[b, 1, 0] if seen else np.nan
+                xy[c, i, k, 1] = cells[i, b, k, 1] * lines[b, 0, 1] + lines[b, 1, 1] if seen else np.nan
+                score[c, i, k] = value
 
 
-def place(view: View, placement: Placement, colour: Colour, into: Image) -> Callable[[Image], None]:
+class Writer(Protocol):
+    """Writes one part of a picture into the network's input."""
+
+    def __call__(self, image: Image, x: int = ..., y: int = ...) -> None:
+        """Write the part whose left column and upper row are x and y; those of the placement if not given."""
+
+
+def place(view: View, placement: Placement, colour: Colour, into: Image) -> Writer:
     """Prepare to write a view's pictures into the network's input, and return what does it.
 
     Equal size and colour is one copy. Shrinking averages (``INTER_AREA``), so that fine texture does not alias.
@@ -178,8 +247,7 @@ def place(view: View, placement: Placement, colour: Colour, into: Image) -> Call
     channels = colour.channels
     plane = into[:, :, 0] if channels == 1 else into
     content = plane[: placement.height, : placement.width]
-    x, y, part_width, part_height = view.part
-    part = np.s_[y : y + part_height, x : x + part_width]
+    part_width, part_height = placement.part_width, placement.part_height
     conversion = _CONVERSIONS.get((view.colour, colour))
     resized = (placement.width, placement.height) != (part_width, part_height)
     # Where one axis grows, OpenCV's INTER_AREA moves the other by up to half a pixel.
@@ -189,8 +257,8 @@ def place(view: View, placement: Placement, colour: Colour, into: Image) -> Call
     pad_down = placement.padded_height > placement.height
     pad_right = placement.padded_width > placement.width
 
-    def write(image: Image) -> None:
-        source: Any = image[part]
+    def write(image: Image, x: int = placement.x, y: int = placement.y) -> None:
+        source: Any = image[y : y + part_height, x : x + part_width]
         if conversion is not None:
             source = cv2.cvtColor(source, conversion, dst=content if converted is None else converted)
         if resized:

@@ -31,9 +31,15 @@ class Decoding(Settings):
     """``centroid``: score-weighted mean of the window around the highest cell. ``argmax``: the highest cell's centre.
     ``locref``: that plus the offset head. ``keypoints``: the graph itself gives (b, K, 3) x, y, score."""
     window: int = Field(5, ge=1)
-    """Side of the centroid's window in cells; odd."""
+    """Side of the centroid's window in cells; odd. A Gaussian of sigma 1 cell needs 7, a narrower one 5."""
     locref_std: float = Field(0.0, ge=0)
     """Pixels by which the offset head's output is multiplied; 0 = no such head."""
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> Decoding:
+        if self.window % 2 == 0:
+            raise ValueError(f"expected a window with an odd side, but got {self.window}")
+        return self
 
 
 class ModelInfo(Settings):

@@ -3,29 +3,33 @@
 Pictures of one size go through the network in one run. Cameras of different sizes get one run for each size, every one
 with its own loaded copy of the model: nothing is rescaled behind the user's back, and the points of a camera do not
 depend on what other cameras look like.
+
+Where crops follow the animals (`Follow`), all crops go through in one run; a camera whose animal is lost gets a run of
+its own, of its whole picture, with a copy of the model that cameras of equal size share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from poseloop.live import plugins
 from poseloop.live.errors import ModelError
 from poseloop.live.interfaces import Runtime
-from poseloop.live.types import Colour, Float32, Image, Keypoints
-from poseloop.live.vision import peaks
-from poseloop.live.vision.coords import Placement, View, cells_to_image, place
+from poseloop.live.types import Colour, Image, Keypoints
+from poseloop.live.vision.coords import Placement, Track, View, place
+from poseloop.live.vision.crop import Follow, Follower
+from poseloop.live.vision.individuals import keep_places
 from poseloop.live.vision.metadata import ModelInfo, info_from_metadata
 from poseloop.live.vision.onnxfile import read_head
+from poseloop.live.vision.passes import Feed, Pass
 
-__all__ = ["Network", "View", "find_model", "zoo"]
+__all__ = ["Follow", "Network", "View", "find_model", "zoo"]
 
 _ZOO = Path(__file__).parent.parent / "zoo"
 
@@ -58,27 +62,6 @@ def find_model(model: str | Path, folder: Path | None = None) -> Path:
     return file
 
 
-@dataclass(slots=True)
-class _Run:
-    """Pictures of one size on their way through the network together."""
-
-    runtime: Runtime
-    cameras: npt.NDArray[np.intp]
-    """(B,) camera of each picture."""
-    images: Image
-    """(B, H, W, c), the network's input."""
-    decode: Callable[[Mapping[str, Float32]], None]
-    """Outputs → ``cells`` and ``score``."""
-    cells: Float32
-    """(B, K, 2)."""
-    score: Float32
-    """(B, K)."""
-    lines: npt.NDArray[np.float64]
-    """(B, 2, 2), from cells to the raw images."""
-    outputs: Mapping[str, Float32] | None = None
-    """Of the last run; None when no camera had a picture."""
-
-
 class Network:
     """Finds body parts in the pictures of all cameras of a rig.
 
@@ -86,21 +69,41 @@ class Network:
     ``decode``. All calls come from one thread.
     """
 
-    def __init__(self, file: Path, info: ModelInfo, runtime: Callable[[], Runtime], provider: str) -> None:
+    def __init__(
+        self,
+        file: Path,
+        info: ModelInfo,
+        runtime: Callable[[], Runtime],
+        provider: str,
+        individuals: int = 1,
+        gate: float = 0.0,
+    ) -> None:
         """Use `open`; this only keeps what it is given."""
         self._file = file
         self._info = info
         self._new_runtime = runtime
         self._provider = provider
+        self._individuals = individuals
+        self._gate = gate
         self._views: tuple[View, ...] = ()
+        self._follow: Follow | None = None
         self._fixed = False
-        self._runs: list[_Run] = []
-        self._writers: list[Callable[[Image], None]] = []
-        self._shapes: list[tuple[int, ...]] = []
-        self._missed = np.zeros(0, np.bool_)
+        self._runtimes: list[Runtime] = []
+        self._passes: list[Pass] = []
+        self._cameras: list[Feed] = []
+        self._last = np.zeros((0, individuals, 0, 2), np.float32)
+        self._fresh = np.zeros((0, individuals, 0), np.bool_)
 
     @classmethod
-    def open(cls, model: str | Path, provider: str = "cpu", threads: int = 1, runtime: str = "onnx") -> Network:
+    def open(
+        cls,
+        model: str | Path,
+        provider: str = "cpu",
+        threads: int = 1,
+        runtime: str = "onnx",
+        individuals: int = 1,
+        gate: float = 0.0,
+    ) -> Network:
         """Open a model of the zoo (``blob``) or a file (``mouse.onnx``).
 
         Args:
@@ -108,6 +111,8 @@ class Network:
             provider: what runs it: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``; never another one instead.
             threads: for one run; 1 is the steady choice on a CPU.
             runtime: an installed runtime.
+            individuals: how many animals to look for; `poseloop.live.vision.individuals` says what that gives.
+            gate: points with a lower score become NaN (their score stays); 0 = none.
 
         Raises:
             ModelError: no such model, no usable file, or the provider is not available.
@@ -115,6 +120,12 @@ class Network:
         """
         file = find_model(model)
         info = cls.describe(file)
+        if individuals < 1 or (individuals > 1 and info.decoding.method == "keypoints"):
+            raise ModelError(
+                f"{file}: expected 1 individual, since this model decodes one itself, but got {individuals}"
+                if individuals > 1
+                else f"expected at least 1 individual, but got {individuals}"
+            )
         kind = plugins.load("runtime", runtime)
 
         def new_runtime() -> Runtime:
@@ -122,7 +133,7 @@ class Network:
             return made
 
         new_runtime().check()
-        return cls(file, info, new_runtime, provider)
+        return cls(file, info, new_runtime, provider, individuals, gate)
 
     @classmethod
     def describe(cls, model: str | Path) -> ModelInfo:
@@ -147,20 +158,39 @@ class Network:
     @property
     def provider(self) -> str:
         """What runs the model, as read back from the runtime; before it is loaded, what was asked for and found."""
-        return self._runs[0].runtime.provider if self._runs else self._provider
+        return self._runtimes[0].provider if self._runtimes else self._provider
+
+    @property
+    def individuals(self) -> int:
+        """How many animals every result has room for."""
+        return self._individuals
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """For a report: what every loaded copy of the model is shown, ``shape`` (B, H, W, c) and ``cameras``."""
+        return [{"shape": list(p.images.shape), "cameras": p.cameras.tolist()} for p in self._passes]
 
     @property
     def views(self) -> tuple[View, ...]:
         """What it is prepared for; empty before that."""
         return self._views
 
-    def prepare(self, views: Sequence[View]) -> None:
+    def prepare(self, views: Sequence[View], follow: Follow | None = None) -> None:
         """Load and warm up for these cameras, in rig order; from then on only their pictures are accepted.
+
+        Args:
+            views: one for each camera.
+            follow: let a crop follow the animal in every camera; then what a picture gives depends on those before.
 
         Raises:
             ModelError: the model does not take such pictures, or it and its description contradict each other.
         """
-        self._prepare(tuple(views))
+        if follow is not None and self._individuals > 1:
+            raise ModelError(
+                f"expected 1 individual where a crop follows it, but got {self._individuals}; animals that part would "
+                f"leave the crop: show the whole picture instead"
+            )
+        self._prepare(tuple(views), follow)
         self._fixed = True
 
     def infer(self, images: Sequence[Image | None] | Image) -> Keypoints:
@@ -174,7 +204,7 @@ class Network:
                 for a camera that missed. Three channels are taken for RGB, unless `prepare` said otherwise.
 
         Returns:
-            Points (C, 1, K, 2) in pixels of the full raw images and their scores (C, 1, K); NaN where no picture was.
+            Points (C, I, K, 2) in pixels of the full raw images and their scores (C, I, K); NaN where no picture was.
 
         Raises:
             ModelError: the pictures are not of the kind that the network is prepared for.
@@ -199,46 +229,50 @@ class Network:
         Raises:
             ModelError: number, shape or dtype is not what the network was prepared for.
         """
-        if len(images) != len(self._shapes):
-            raise ModelError(f"expected pictures of {len(self._shapes)} cameras, but got {len(images)}")
-        for camera, image in enumerate(images):
-            self._missed[camera] = image is None
+        if len(images) != len(self._cameras):
+            raise ModelError(f"expected pictures of {len(self._cameras)} cameras, but got {len(images)}")
+        for one in self._passes:
+            one.clear()
+        for number, (image, camera) in enumerate(zip(images, self._cameras, strict=True)):
             if image is None:
                 continue
-            if image.shape != self._shapes[camera] or image.dtype != np.uint8:
+            if image.shape != camera.shape or image.dtype != np.uint8:
                 raise ModelError(
-                    f"camera {camera}: expected a picture {list(self._shapes[camera])} uint8, but got "
+                    f"camera {number}: expected a picture {list(camera.shape)} uint8, but got "
                     f"{list(image.shape)} {image.dtype}"
                 )
-            self._writers[camera](image)
+            camera.load(image)
 
     def run(self) -> None:
         """Run the network on what was loaded."""
-        for run in self._runs:
-            if self._missed[run.cameras].all():
-                run.outputs = None
-            else:
-                run.outputs = run.runtime.run(run.images)
+        for one in self._passes:
+            one.run()
 
     def decode(self) -> Keypoints:
         """Turn the outputs of the last run into fresh, read-only keypoints; shapes as in `infer`."""
-        cameras, points = len(self._shapes), len(self._info.keypoints)
-        xy = np.empty((cameras, 1, points, 2), np.float32)
-        score = np.empty((cameras, 1, points), np.float32)
-        for run in self._runs:
-            if run.outputs is not None:
-                run.decode(run.outputs)
-            cells_to_image(run.cells, run.score, run.cameras, run.lines, self._missed, xy, score)
+        cameras, points = len(self._cameras), len(self._info.keypoints)
+        xy = np.full((cameras, self._individuals, points, 2), np.nan, np.float32)
+        score = np.full((cameras, self._individuals, points), np.nan, np.float32)
+        for one in self._passes:
+            one.decode()
+            one.write(self._gate, xy, score)
+        if self._individuals > 1:
+            for number in range(cameras):
+                keep_places(xy[number], score[number], self._last[number], self._fresh[number])
+        if self._follow is not None:
+            for camera, its_xy, its_score in zip(self._cameras, xy, score, strict=True):
+                if camera.follower is not None:
+                    camera.follower.update(its_xy[0], its_score[0])
         xy.flags.writeable = False
         score.flags.writeable = False
         return Keypoints(xy, score)
 
     def close(self) -> None:
         """Free everything; idempotent. A later `infer` or `prepare` loads again."""
-        for run in self._runs:
-            run.runtime.close()
-        self._runs, self._writers, self._shapes = [], [], []
-        self._views, self._fixed = (), False
+        for runtime in self._runtimes:
+            runtime.close()
+        self._runtimes, self._passes, self._cameras = [], [], []
+        self._views, self._follow, self._fixed = (), None, False
 
     def __enter__(self) -> Self:
         return self
@@ -263,93 +297,87 @@ class Network:
                 raise ModelError(
                     f"camera {camera}: expected a picture (H, W) or (H, W, 3), but got {list(image.shape)}"
                 )
-        self._prepare(tuple(view for view in views if view is not None))
+        self._prepare(tuple(view for view in views if view is not None), None)
 
-    def _prepare(self, views: tuple[View, ...]) -> None:
-        if views == self._views and self._runs:
+    def _prepare(self, views: tuple[View, ...], follow: Follow | None) -> None:
+        if (views, follow) == (self._views, self._follow) and self._passes:
             return
         self.close()
         if not views:
             raise ModelError("expected pictures of at least one camera, but got none")
-        info = self._info
-        placements = [Placement.of(view, info.size_multiple) for view in views]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for camera, placement in enumerate(placements):
-            groups.setdefault((placement.height, placement.width), []).append(camera)
-        writers: dict[int, Callable[[Image], None]] = {}
         try:
-            for cameras in groups.values():
-                height, width = placements[cameras[0]].padded_height, placements[cameras[0]].padded_width
-                images = np.zeros((len(cameras), height, width, info.colour.channels), np.uint8)
-                for into, camera in zip(images, cameras, strict=True):
-                    writers[camera] = place(views[camera], placements[camera], info.colour, into)
-                runtime = self._new_runtime()
-                runtime.open((len(cameras), height, width, info.colour.channels))
-                self._runs.append(self._new_run(runtime, images, cameras, placements))
+            if follow is None:
+                self._load_fixed(views)
+            else:
+                self._load_following(views, follow)
         except ModelError:
             self.close()
             raise
-        self._views = views
-        self._shapes = [view.shape for view in views]
-        self._writers = [writers[camera] for camera in range(len(views))]
-        self._missed = np.zeros(len(views), np.bool_)
-        # Compiles the decoding, or fetches it from numba's cache, before the first frame comes.
+        self._views, self._follow = views, follow
+        points = len(self._info.keypoints)
+        self._last = np.full((len(views), self._individuals, points, 2), np.nan, np.float32)
+        self._fresh = np.zeros((len(views), self._individuals, points), np.bool_)
+        # Compiles everything, or fetches it from numba's cache, before the first frame comes.
+        for one in self._passes:
+            one.clear()
+            one.loaded = 1
         self.run()
         self.decode()
 
-    def _new_run(
-        self, runtime: Runtime, images: Image, cameras: Sequence[int], placements: Sequence[Placement]
-    ) -> _Run:
-        batch, points = len(cameras), len(self._info.keypoints)
-        cells = np.full((batch, points, 2), np.nan, np.float32)
-        score = np.full((batch, points), np.nan, np.float32)
-        outputs = runtime.run(images)
-        stride = 1 if self._info.decoding.method == "keypoints" else self._info.stride
-        searched = placements[cameras[0]].cells(stride)
-        decode = _decoder(self._info, self._file, outputs, images.shape, searched, cells, score)
-        lines = np.array([placements[camera].cells_to_image(stride) for camera in cameras], np.float64)
-        return _Run(runtime, np.array(cameras, np.intp), images, decode, cells, score, lines)
+    def _load_fixed(self, views: Sequence[View]) -> None:
+        """One pass for each size of input."""
+        placements = [Placement.of(view, self._info.size_multiple) for view in views]
+        cameras: dict[int, Feed] = {}
+        for group in _by_size(placements):
+            its = [placements[number] for number in group]
+            one = self._new_pass(self._new_runtime(), group, len(views), its)
+            for number, camera in enumerate(group):
+                write = place(views[camera], placements[camera], self._info.colour, one.images[number])
+                cameras[camera] = Feed(views[camera].shape, one, number, write)
+        self._cameras = [cameras[camera] for camera in range(len(views))]
+
+    def _load_following(self, views: Sequence[View], follow: Follow) -> None:
+        """One pass for the crops of all cameras; and one for each camera's whole picture, with a shared model."""
+        info, everyone = self._info, range(len(views))
+        tracks = [Track.of(view, follow.size, info.size_multiple) for view in views]
+        crops = self._new_pass(self._new_runtime(), everyone, len(views), [track.part for track in tracks])
+        for number, (view, track) in enumerate(zip(views, tracks, strict=True)):
+            follower = Follower(track, follow, len(info.keypoints), self._gate or info.gate)
+            write = place(view, track.part, info.colour, crops.images[number])
+            self._cameras.append(Feed(view.shape, crops, number, write, follower))
+        whole = [replace(view, size=follow.search or view.size) for view in views]
+        placements = [Placement.of(view, info.size_multiple) for view in whole]
+        for group in _by_size(placements):
+            shared = self._new_runtime()
+            for camera in group:
+                placement = placements[camera]
+                search = self._new_pass(shared, [camera], len(views), [placement], at_once=True)
+                self._cameras[camera].search = search
+                self._cameras[camera].write_search = place(whole[camera], placement, info.colour, search.images[0])
+
+    def _new_pass(
+        self,
+        runtime: Runtime,
+        cameras: Sequence[int],
+        count: int,
+        placements: Sequence[Placement],
+        at_once: bool = False,
+    ) -> Pass:
+        shape = (len(cameras), placements[0].padded_height, placements[0].padded_width, self._info.colour.channels)
+        if runtime in self._runtimes:
+            images = np.zeros(shape, np.uint8)
+        else:
+            images = runtime.open(shape)
+            self._runtimes.append(runtime)
+        model = (self._info, self._file, self._individuals)
+        one = Pass.of(runtime, images, cameras, count, placements, model, at_once)
+        self._passes.append(one)
+        return one
 
 
-def _decoder(
-    info: ModelInfo,
-    file: Path,
-    outputs: Mapping[str, Float32],
-    shape: tuple[int, ...],
-    searched: tuple[int, int],
-    cells: Float32,
-    score: Float32,
-) -> Callable[[Mapping[str, Float32]], None]:
-    """Choose the kernel for a model's way of decoding, after a look at what it really puts out.
-
-    Raises:
-        ModelError: the outputs are not what the description says.
-    """
-    batch, height, width, _ = shape
-    points, stride, method = len(info.keypoints), info.stride, info.decoding.method
-    found = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in outputs.items())
-
-    def wants(name: str, *sizes: int) -> None:
-        got = outputs.get(name)
-        if got is None or got.shape != sizes or got.dtype != np.float32 or not got.flags.c_contiguous:
-            raise ModelError(f"{file}: expected an output {name} {list(sizes)} float32, but it gives {found}")
-
-    if method == "keypoints":
-        wants("keypoints", batch, points, 3)
-        return lambda values: peaks.passthrough(values["keypoints"], cells, score)
-    rows, columns = outputs["scoremap"].shape[1:3] if "scoremap" in outputs else (0, 0)
-    wants("scoremap", batch, rows, columns, points)
-    if not rows * columns or abs(rows * stride - height) >= stride or abs(columns * stride - width) >= stride:
-        raise ModelError(
-            f"{file}: its description says {stride} pixels a cell, but a {width}x{height} picture gives "
-            f"{columns}x{rows} cells"
-        )
-    rows, columns = min(rows, searched[0]), min(columns, searched[1])
-    if method == "argmax":
-        return lambda values: peaks.argmax(values["scoremap"], rows, columns, cells, score)
-    if method == "centroid":
-        window = info.decoding.window
-        return lambda values: peaks.centroid(values["scoremap"], rows, columns, window, cells, score)
-    wants("locref", *outputs["scoremap"].shape[:3], 2 * points)
-    scale = info.decoding.locref_std / stride
-    return lambda values: peaks.locref(values["scoremap"], values["locref"], rows, columns, scale, cells, score)
+def _by_size(placements: Sequence[Placement]) -> list[list[int]]:
+    """Cameras whose pictures have the same size in the network's input."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for camera, placement in enumerate(placements):
+        groups.setdefault((placement.height, placement.width), []).append(camera)
+    return list(groups.values())

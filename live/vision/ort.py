@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +13,12 @@ import numpy as np
 
 from poseloop.live.errors import ModelError
 from poseloop.live.types import Float32, Image
+from poseloop.live.vision.binding import Binding
 from poseloop.live.vision.onnxfile import UINT8, read_head
+from poseloop.live.vision.providers import PROVIDERS, engine_folder, installed, settings
 
-__all__ = ["PROVIDERS", "OnnxRuntime", "Provider", "available_providers"]
+__all__ = ["PROVIDERS", "OnnxRuntime", "available_providers"]
 
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """What stands behind one provider's name in a rig file."""
-
-    names: tuple[str, ...]
-    """ONNX Runtime's own name, and what it may hand nodes to that it does not know."""
-    extra: str
-    """The extra of this project that installs it."""
-    package: str
-
-
-PROVIDERS: Mapping[str, Provider] = {
-    "cpu": Provider(("CPUExecutionProvider",), "cpu", "onnxruntime"),
-    "cuda": Provider(("CUDAExecutionProvider",), "gpu", "onnxruntime-gpu"),
-    "tensorrt": Provider(("TensorrtExecutionProvider", "CUDAExecutionProvider"), "gpu", "onnxruntime-gpu"),
-    "openvino": Provider(("OpenVINOExecutionProvider",), "openvino", "onnxruntime-openvino"),
-}
-
-_PACKAGES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "onnxruntime-directml",
-    "onnxruntime-qnn",
-    "onnxruntime-training",
-)
-"""All of them install into the folder ``onnxruntime``; the last one installed overwrites the others without a word."""
 
 _WARM_UP_RUNS = 3
 """The first run costs two to three times the median; the second still allocates."""
@@ -68,9 +40,7 @@ class OnnxRuntime:
         self._model = model
         self._wanted = provider
         self._threads = threads
-        self._session: Any = None
-        self._input = ""
-        self._outputs: tuple[str, ...] = ()
+        self._binding: Binding | None = None
         self._provider = provider
 
     @property
@@ -90,33 +60,64 @@ class OnnxRuntime:
             # That a GPU build lists CUDA says nothing about this machine: only a session knows.
             self._load(None)
 
-    def open(self, shape: tuple[int, int, int, int]) -> None:
+    def open(self, shape: tuple[int, int, int, int]) -> Image:
         """Load the model for images of exactly this (B, H, W, c) shape, and warm it up.
+
+        Returns:
+            The array that `run` reads without copying; zeros.
 
         Raises:
             ModelError: the file is no usable model or does not take this shape, or the provider is not available.
         """
         self.close()
-        session = self._load(shape)
-        self._provider = self._wanted
-        self._input = session.get_inputs()[0].name
-        self._outputs = tuple(output.name for output in session.get_outputs())
-        self._session = session
+        gpu = self._wanted in PROVIDERS and PROVIDERS[self._wanted].gpu
         try:
-            for _ in range(_WARM_UP_RUNS):
-                self.run(np.zeros(shape, np.uint8))
-        except Exception as error:
-            self.close()
-            raise ModelError(f"{self._model}: fails on {self._wanted} with images of {shape}: {error}") from error
+            self._binding = self._start(shape, gpu, graph=gpu)
+        except ModelError:
+            if not gpu:
+                raise
+            # Not every model can become a CUDA graph; without one it is slower, and the same.
+            self._binding = self._start(shape, gpu, graph=False)
+        self._provider = self._wanted
+        return self._binding.images
 
     def run(self, images: Image) -> Mapping[str, Float32]:
-        """Images (B, H, W, c), contiguous and of the opened shape, to the model's outputs by name; fresh arrays."""
-        values = self._session.run(self._outputs, {self._input: images})
-        return dict(zip(self._outputs, values, strict=True))
+        """Images (B, H, W, c) of the opened shape to the model's outputs by name, the same arrays every time.
+
+        Args:
+            images: the array that `open` returned; another one is copied into it.
+        """
+        binding = self._binding
+        if binding is None:
+            raise ModelError(f"{self._model}: expected it to be open, but it is closed")
+        if images is not binding.images:
+            if images.shape != binding.images.shape:
+                # NumPy would spread one picture over a batch.
+                raise ModelError(
+                    f"{self._model}: expected images {list(binding.images.shape)}, but got {list(images.shape)}"
+                )
+            np.copyto(binding.images, images)
+        return binding.run()
 
     def close(self) -> None:
         """Free the session; idempotent."""
-        self._session = None
+        if self._binding is not None:
+            self._binding.close()
+        self._binding = None
+
+    def _start(self, shape: tuple[int, int, int, int], gpu: bool, graph: bool) -> Binding:
+        session = self._load(shape, graph)
+        binding = None
+        try:
+            binding = Binding(_onnxruntime(), session, shape, gpu)
+            for _ in range(_WARM_UP_RUNS):
+                binding.run()
+        except Exception as error:
+            # Its exceptions have no root of their own, so that nothing narrower can be caught.
+            if binding is not None:
+                binding.close()
+            raise ModelError(f"{self._model}: fails on {self._wanted} with images of {shape}: {error}") from error
+        return binding
 
     def _names(self, ort: Any) -> tuple[str, ...]:
         provider = PROVIDERS.get(self._wanted)
@@ -130,7 +131,7 @@ class OnnxRuntime:
     def _unavailable(self, why: str) -> ModelError:
         provider = PROVIDERS[self._wanted]
         advice = f"Install it with `pip install 'poseloop[{provider.extra}]'`, or choose another provider"
-        found = _installed()
+        found = installed()
         if len(found) > 1:
             advice = (
                 f"{' and '.join(found)} are both installed and overwrite each other's files: "
@@ -140,9 +141,11 @@ class OnnxRuntime:
             advice = f"{provider.package} is installed: check that its device, driver and libraries are there"
         return ModelError(f"provider {self._wanted!r} ({provider.names[0]}) is not available: {why}. {advice}")
 
-    def _load(self, shape: tuple[int, int, int, int] | None) -> Any:
+    def _load(self, shape: tuple[int, int, int, int] | None, graph: bool = False) -> Any:
         ort = _onnxruntime()
         names = self._names(ort)
+        engines = engine_folder(self._model, ort.__version__) if self._wanted == "tensorrt" else None
+        chosen = settings(self._wanted, self._threads, graph, engines)
         sizes = _free_sizes(self._model, shape)
         accelerated = self._wanted != "cpu"
         options = ort.SessionOptions()
@@ -161,7 +164,9 @@ class OnnxRuntime:
             with contextlib.redirect_stdout(said):
                 if names[-1] == "CUDAExecutionProvider":
                     ort.preload_dlls()
-                session = ort.InferenceSession(str(self._model), options, providers=list(names), enable_fallback=0)
+                session = ort.InferenceSession(
+                    str(self._model), options, providers=list(names), provider_options=chosen, enable_fallback=0
+                )
         except Exception as error:
             # Its exceptions have no root of their own, so that nothing narrower can be caught.
             if accelerated:
@@ -198,18 +203,6 @@ def _onnxruntime() -> Any:
     if hasattr(ort, "disable_telemetry_events"):
         ort.disable_telemetry_events()
     return ort
-
-
-def _installed() -> Sequence[str]:
-    """Packages here that provide the folder ``onnxruntime``."""
-    found = []
-    for package in _PACKAGES:
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(package)
-    return found
 
 
 def _free_sizes(model: Path, shape: tuple[int, int, int, int] | None) -> Mapping[str, int]:

@@ -10,6 +10,9 @@ What every kernel keeps to:
 - A map whose highest value is not above 0 gives NaN as point and 0 as score.
 - Of several equal highest cells the first counts, row by row (as in ``numpy.argmax``).
 - Only the first ``rows`` × ``columns`` cells are looked at: what lies beyond is padding.
+
+For one individual: `argmax`, `centroid`, `locref`. For several, `strongest` finds the cells, and `weigh` or `shift`
+does for each individual what `centroid` and `locref` do after the search.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 from poseloop.live.jit import kernel
 from poseloop.live.types import Float32
 
-__all__ = ["argmax", "centroid", "locref", "passthrough"]
+__all__ = ["argmax", "centroid", "locref", "passthrough", "shift", "strongest", "weigh"]
 
 
 @kernel
@@ -81,11 +84,73 @@ def argmax(maps: Float32, rows: int, columns: int, cells: Float32, score: Float3
 
 
 @kernel
+def strongest(maps: Float32, rows: int, columns: int, apart: int, floor: float, cells: Float32, score: Float32) -> None:
+    """Write the highest peaks of every map, the highest first; places without a peak become NaN with score 0.
+
+    A peak is the highest cell within ``apart`` cells on all sides, diagonals included (non-maximum suppression; Neubeck
+    & Van Gool 2006): of two maxima closer than that only the higher one counts, of equal ones the first.
+
+    Args:
+        maps: (B, h, w, K), contiguous.
+        rows: height of the part that is searched.
+        columns: its width.
+        apart: least distance of two peaks, in cells along x or y.
+        floor: values under it, and values not above 0, are no peak.
+        cells: (I, B, K, 2), output: x and y.
+        score: (I, B, K), output.
+    """
+    individuals, batch, channels = score.shape
+    for b in range(batch):
+        for k in range(channels):
+            for i in range(individuals):
+                cells[i, b, k, 0] = np.nan
+                cells[i, b, k, 1] = np.nan
+                score[i, b, k] = 0
+        for row in range(rows):
+            for column in range(columns):
+                for k in range(channels):
+                    value = maps[b, row, column, k]
+                    # Most cells end here; a NaN does not.
+                    if value <= 0 or value < floor:
+                        continue
+                    if not np.isfinite(value):
+                        score[0, b, k] = np.nan
+                    if np.isnan(score[0, b, k]) or value <= score[individuals - 1, b, k]:
+                        continue
+                    if not _is_peak(maps, b, row, column, k, rows, columns, apart):
+                        continue
+                    at = individuals - 1
+                    while at > 0 and value > score[at - 1, b, k]:
+                        score[at, b, k] = score[at - 1, b, k]
+                        cells[at, b, k, 0] = cells[at - 1, b, k, 0]
+                        cells[at, b, k, 1] = cells[at - 1, b, k, 1]
+                        at -= 1
+                    score[at, b, k] = value
+                    cells[at, b, k, 0] = column
+                    cells[at, b, k, 1] = row
+        for k in range(channels):
+            if np.isnan(score[0, b, k]):
+                for i in range(individuals):
+                    cells[i, b, k, 0] = np.nan
+                    cells[i, b, k, 1] = np.nan
+                    score[i, b, k] = np.nan
+
+
+@kernel
+def _is_peak(maps: Float32, b: int, row: int, column: int, k: int, rows: int, columns: int, apart: int) -> bool:
+    value = maps[b, row, column, k]
+    for i in range(max(row - apart, 0), min(row + apart + 1, rows)):
+        for j in range(max(column - apart, 0), min(column + apart + 1, columns)):
+            other = maps[b, i, j, k]
+            before = i < row or (i == row and j < column)
+            if other > value or (before and other == value):
+                return False
+    return True
+
+
+@kernel
 def centroid(maps: Float32, rows: int, columns: int, window: int, cells: Float32, score: Float32) -> None:
     """Write the score-weighted mean of the window around the highest cell of every map.
-
-    Negative values weigh nothing. At the border the window shrinks on both sides of the peak: a window cut on one side
-    only would pull every point inwards.
 
     Args:
         maps: (B, h, w, K), contiguous.
@@ -96,6 +161,23 @@ def centroid(maps: Float32, rows: int, columns: int, window: int, cells: Float32
         score: (B, K), output: the highest value.
     """
     argmax(maps, rows, columns, cells, score)
+    weigh(maps, rows, columns, window, cells)
+
+
+@kernel
+def weigh(maps: Float32, rows: int, columns: int, window: int, cells: Float32) -> None:
+    """Move points from their cells to the score-weighted mean of the window around.
+
+    Negative values weigh nothing. At the border the window shrinks on both sides of the peak: a window cut on one side
+    only would pull every point inwards.
+
+    Args:
+        maps: (B, h, w, K), contiguous.
+        rows: height of the part that is searched.
+        columns: its width.
+        window: side of the window in cells, odd.
+        cells: (B, K, 2), whole cells in, points out; NaN stays.
+    """
     half = window // 2
     for b in range(maps.shape[0]):
         for k in range(maps.shape[3]):
@@ -134,8 +216,21 @@ def locref(
         score: (B, K), output.
     """
     argmax(maps, rows, columns, cells, score)
-    for b in range(maps.shape[0]):
-        for k in range(maps.shape[3]):
+    shift(offsets, scale, cells, score)
+
+
+@kernel
+def shift(offsets: Float32, scale: float, cells: Float32, score: Float32) -> None:
+    """Move points from their cells by what the offset head says there.
+
+    Args:
+        offsets: (B, h, w, 2K): x, y of the first map, x, y of the second…
+        scale: cells for one unit of the offset head.
+        cells: (B, K, 2), whole cells in, points out; NaN stays.
+        score: (B, K), becomes NaN with the point where the offset is not finite.
+    """
+    for b in range(cells.shape[0]):
+        for k in range(cells.shape[1]):
             if np.isnan(cells[b, k, 0]):
                 continue
             column = int(cells[b, k, 0])

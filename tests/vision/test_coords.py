@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poseloop.live.errors import ModelError
 from poseloop.live.types import CameraFormat, Colour
-from poseloop.live.vision.coords import Placement, View, cells_to_image, place
+from poseloop.live.vision.coords import Placement, Track, View, cells_to_image, place
 
 TOLERANCE_PX = 1e-3
 """Far below what any network resolves, far above float32 at 2,000 px (1e-4)."""
@@ -170,24 +170,141 @@ def test_one_picture_of_a_batch_leaves_the_others_alone() -> None:
     assert (batch[[0, 2]] == 9).all()
 
 
-def test_points_of_a_missing_camera_are_nan() -> None:
-    cells = np.ones((2, 3, 2), np.float32)
-    xy, score = np.empty((2, 1, 3, 2), np.float32), np.empty((2, 1, 3), np.float32)
-    lines = np.array([[[8, 8], [3.5, 3.5]]] * 2)
-    cameras, missed = np.array([1, 0]), np.array([False, True])
-    cells_to_image(cells, np.full((2, 3), 0.5, np.float32), cameras, lines, missed, xy, score)
-    np.testing.assert_array_equal(xy[0], 11.5)
-    assert np.isnan(xy[1]).all()
-    assert np.isnan(score[1]).all()
+def image_points(
+    cells: np.ndarray, score: np.ndarray, shown: tuple[bool, ...] = (True, True), gate: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What two cameras get, the second picture of the run being the first camera's."""
+    individuals, batch, points, _ = cells.shape
+    xy = np.full((2, individuals, points, 2), 77, np.float32)
+    its = np.full((2, individuals, points), 77, np.float32)
+    lines = np.array([[[8.0, 8], [3.5, 3.5]]] * batch)
+    cells_to_image(cells, score, np.array([1, 0]), lines, np.array(shown), gate, xy, its)
+    return xy, its
+
+
+def test_points_go_to_their_cameras_and_the_others_are_left_alone() -> None:
+    cells = np.ones((1, 2, 3, 2), np.float32)
+    cells[0, 1] = 2
+    xy, score = image_points(cells, np.full((1, 2, 3), 0.5, np.float32), shown=(True, False))
+    np.testing.assert_array_equal(xy[0], 19.5)
+    np.testing.assert_array_equal(score[0], 0.5)
+    assert (xy[1] == 77).all()
+    assert (score[1] == 77).all()
 
 
 def test_nan_cells_stay_nan() -> None:
-    cells = np.full((1, 2, 2), np.nan, np.float32)
-    xy, score = np.empty((1, 1, 2, 2), np.float32), np.empty((1, 1, 2), np.float32)
-    lines = np.array([[[8.0, 8], [3.5, 3.5]]])
-    cells_to_image(cells, np.full((1, 2), np.nan, np.float32), np.array([0]), lines, np.array([False]), xy, score)
+    xy, score = image_points(np.full((2, 2, 2, 2), np.nan, np.float32), np.full((2, 2, 2), np.nan, np.float32))
     assert np.isnan(xy).all()
     assert np.isnan(score).all()
+
+
+def test_under_the_gate_a_point_is_nan_and_its_score_stays() -> None:
+    score = np.array([[[0.49, 0.5], [0.1, 0.9]]], np.float32)
+    xy, its = image_points(np.ones((1, 2, 2, 2), np.float32), score, gate=0.5)
+    np.testing.assert_array_equal(its[:, 0], score[0, ::-1])
+    np.testing.assert_array_equal(np.isnan(xy[:, 0, :, 0]), score[0, ::-1] < 0.5)
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> tuple[View, Track, int]:
+    multiple = draw(st.sampled_from([1, 8, 32]))
+    view = draw(views())
+    region = Placement.of(view, multiple)
+    most = [side // multiple for side in (region.width, region.height)]
+    assume(min(most) >= 1)
+    size = tuple(multiple * draw(st.integers(1, side)) for side in most)
+    return view, Track.of(view, (size[0], size[1]), multiple), multiple
+
+
+@given(made=tracks(), at=st.tuples(st.floats(-100, 1700), st.floats(-100, 1300)), stride=st.sampled_from([1, 4, 8]))
+def test_a_moving_crop_stays_in_its_region_and_goes_the_written_way(
+    made: tuple[View, Track, int], at: tuple[float, float], stride: int
+) -> None:
+    view, track, _ = made
+    placement = track.around(*at)
+    x, y, width, height = view.part
+    assert x <= placement.x <= placement.x + placement.part_width <= x + width
+    assert y <= placement.y <= placement.y + placement.part_height <= y + height
+    assert (placement.width, placement.height) == (track.part.width, track.part.height)
+    assert (placement.padded_width, placement.padded_height) == (placement.width, placement.height)
+    # The scale differs from the whole region's by the rounding to whole raw pixels alone.
+    for own, whole, side in zip(placement.scale, track.region.scale, (placement.width, placement.height), strict=True):
+        assert abs(own - whole) * side <= 0.5 + TOLERANCE_PX
+    cells = np.array([[3.25, 1.75], [0, 0]])
+    factor, offset = (np.array(part) for part in placement.cells_to_image(stride))
+    expected = placement.to_image((cells + 0.5) * stride - 0.5)
+    np.testing.assert_allclose(cells * factor + offset, expected, atol=TOLERANCE_PX)
+    np.testing.assert_allclose(placement.to_network(placement.to_image(cells)), cells, atol=TOLERANCE_PX)
+
+
+@given(made=tracks(), at=st.tuples(st.floats(0, 1600), st.floats(0, 1200)))
+def test_a_moving_crop_is_central_where_its_places_and_the_region_allow(
+    made: tuple[View, Track, int], at: tuple[float, float]
+) -> None:
+    _, track, _ = made
+    placement = track.around(*at)
+    for wanted, got, side, start, room, step in zip(
+        at,
+        (placement.x, placement.y),
+        (placement.part_width, placement.part_height),
+        (track.region.x, track.region.y),
+        (track.region.part_width, track.region.part_height),
+        track.step,
+        strict=True,
+    ):
+        middle = got + 0.5 * side - 0.5
+        off = 0.5 * step + 0.5 + TOLERANCE_PX
+        if got > start:
+            assert middle <= wanted + off
+        if got < start + room - side:
+            assert middle >= wanted - off
+
+
+def test_without_resizing_a_moving_crop_keeps_the_networks_grid() -> None:
+    """Where it lies on the same cells as the whole picture, a network gives the same answer."""
+    track = Track.of(View(480, 640, Colour.GREY, (10, 20, 620, 440)), (256, 192), 32)
+    rng = np.random.default_rng(0)
+    for x, y in rng.uniform(0, (640, 480), (200, 2)):
+        placement = track.around(x, y)
+        if placement.x < 10 + 620 - 256:
+            assert (placement.x - 10) % 32 == 0
+        if placement.y < 20 + 440 - 192:
+            assert (placement.y - 20) % 32 == 0
+
+
+@pytest.mark.parametrize("camera", list(Colour))
+@pytest.mark.parametrize("network", list(Colour))
+@pytest.mark.parametrize("size", [None, (160, 120), (400, 300)])
+@pytest.mark.parametrize("roi", [None, (13, 27, 220, 200)])
+def test_all_of_it_together_loses_no_pixel(
+    camera: Colour, network: Colour, size: tuple[int, int] | None, roi: tuple[int, int, int, int] | None
+) -> None:
+    """Region, resizing, colour and a crop that moves: a rendered blob comes back where it was drawn."""
+    view = View(240, 260, camera, roi, size)
+    track = Track.of(view, (96, 96), 32)
+    into = np.zeros((96, 96, network.channels), np.uint8)
+    write = place(view, track.part, network, into)
+    for x, y in ((60.0, 70.0), (100.25, 130.5), (150.7, 150.3), (200.0, 190.0)):
+        image = np.round(255 * blob(240, 260, x, y, 6)).astype(np.uint8)
+        if camera is not Colour.GREY:
+            image = np.repeat(image[:, :, None], 3, 2)
+        placement = track.around(x, y)
+        write(image, placement.x, placement.y)
+        if min(placement.to_network(np.array([x, y]))) < 24 or max(placement.to_network(np.array([x, y]))) > 72:
+            continue  # the blob is cut by the crop's rim
+        scale = max(placement.scale)
+        found = placement.to_image(middle(into[:, :, -1])[None])[0]
+        # As above: what eight bits and interpolation leave.
+        np.testing.assert_allclose(found, (x, y), atol=0.06 * max(scale, 1))
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [((250, 256), "multiples of 32 px"), ((0, 32), "multiples of 32 px"), ((256, 256), "within the 320x240 px")],
+)
+def test_a_moving_crop_that_does_not_fit_is_refused(size: tuple[int, int], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        Track.of(View(480, 640, Colour.GREY, size=(320, 240)), size, 32)
 
 
 @given(crop=st.tuples(*[st.integers(-5, 60)] * 4))

@@ -40,7 +40,7 @@ def test_runs_what_the_file_says(tmp_path: Path) -> None:
 def test_sizes_are_fixed_when_it_is_loaded(tmp_path: Path) -> None:
     runtime = OnnxRuntime(Tiny().save(tmp_path), "cpu", 1)
     runtime.open(SHAPE)
-    with pytest.raises(Exception, match="invalid dimensions"):
+    with pytest.raises(ModelError, match=r"expected images \[2, 32, 48, 1\], but got \[1, 32, 48, 1\]"):
         runtime.run(np.zeros((1, 32, 48, 1), np.uint8))
     runtime.open((1, 16, 16, 1))
     assert runtime.run(np.zeros((1, 16, 16, 1), np.uint8))["scoremap"].shape == (1, 4, 4, 1)
