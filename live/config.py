@@ -27,8 +27,10 @@ from poseloop.live.types import Command, CommandKind, LineSettings
 __all__ = [
     "PLUGIN_TABLES",
     "BoardTable",
+    "CameraModelTable",
     "CameraTable",
     "CameraTriggerTable",
+    "Crop",
     "FilterTable",
     "Gates",
     "LineTable",
@@ -86,10 +88,27 @@ def _board_and_line(name: str) -> str:
 OutputName = Annotated[str, AfterValidator(_board_and_line)]
 """``board.line``, as both are named in the rig file."""
 
+
+def _positive(size: tuple[int, int]) -> tuple[int, int]:
+    if min(size) < 1:
+        raise ValueError(f"expected width and height of at least 1 px, but got {list(size)}")
+    return size
+
+
+def _positive_size(part: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    if min(part[:2]) < 0 or min(part[2:]) < 1:
+        raise ValueError(f"expected x, y >= 0 and width, height >= 1 px, but got {list(part)}")
+    return part
+
+
 _Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
 """Sockets stay on this machine; ``*`` lets the system choose a free port."""
 
 _Name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+
+
+_Size = Annotated[tuple[int, int], AfterValidator(_positive)]
+_Part = Annotated[tuple[int, int, int, int], AfterValidator(_positive_size)]
 
 
 class PluginTable(Settings):
@@ -146,8 +165,22 @@ class Sync(Settings):
         return self
 
 
+class Crop(Settings):
+    """``[model.crop]``: show the network a small part of the picture, which follows the animal."""
+
+    size: _Size
+    """Width and height of what the network is shown, px."""
+    search: _Size | None = None
+    """Width and height to which the whole picture is resized while the animal is searched for, px; the model's ``size``
+    if it is not given."""
+    seen: float = Field(0.5, gt=0, le=1)
+    """Share of the keypoints that must be over the gate for the animal to count as seen."""
+    lost_after: int = Field(1, ge=1)
+    """Pictures in a row without the animal, missing ones included, after which it is searched for."""
+
+
 class ModelTable(Settings):
-    """``[model]``: the network."""
+    """``[model]``: the network, for every camera that no ``[models.NAME]`` lists."""
 
     file: _ModelFile
     """A name in the zoo (``blob``) or the path of an .onnx file."""
@@ -156,6 +189,29 @@ class ModelTable(Settings):
     threads: int = Field(1, ge=1)
     """Threads inside one run; 1 is the steady choice on a CPU."""
     runtime: str = "onnx"
+    gate: float | None = Field(None, ge=0, le=1)
+    """Points with a lower score count as not seen (NaN); the model's own gate if it is not given, 0 = none."""
+    individuals: int = Field(1, ge=1, le=64)
+    """How many animals to look for; the same for all models of a rig."""
+    roi: dict[str, _Part] = {}
+    """Camera = [x, y, width, height]: the part of its pictures that is looked at, px; all of it if it is not given."""
+    size: _Size | None = None
+    """Width and height that pictures (or their roi) are resized to, px; not resized if it is not given."""
+    crop: Crop | None = None
+    """Follow the animal with a small crop; the whole picture is looked at if it is not given."""
+
+    @model_validator(mode="after")
+    def _one_to_follow(self) -> ModelTable:
+        if self.crop is not None and self.individuals > 1:
+            raise ValueError("crop follows one animal: leave it out, or set individuals = 1")
+        return self
+
+
+class CameraModelTable(ModelTable):
+    """``[models.NAME]``: another network, for the cameras that it lists."""
+
+    cameras: tuple[str, ...] = Field(min_length=1)
+    """Names of cameras."""
 
 
 class Publish(Settings):
@@ -429,12 +485,21 @@ class Rig(Settings):
     cameras: dict[str, CameraTable] = Field(min_length=1)
     sync: Sync = Sync()
     model: ModelTable
+    models: dict[str, CameraModelTable] = {}
     filter: FilterTable = FilterTable()
     publish: Publish = Publish()
     realtime: Realtime = Realtime()
     gates: Gates = Gates()
     boards: dict[str, BoardTable] = {}
     protocols: dict[str, ProtocolTable] = {}
+
+    def networks(self) -> list[tuple[ModelTable, tuple[int, ...]]]:
+        """Return each model and the numbers of its cameras, in rig order."""
+        names = list(self.cameras)
+        others = [(table, tuple(names.index(camera) for camera in table.cameras)) for table in self.models.values()]
+        taken = {number for _, numbers in others for number in numbers}
+        rest = tuple(number for number in range(len(names)) if number not in taken)
+        return [(self.model, rest), *((table, tuple(sorted(numbers))) for table, numbers in others)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,6 +637,33 @@ def _contradictions(rig: Rig) -> list[_Fault]:
         faults.append(_Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
     if len(triggers) > 1:
         faults.append(_Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
+    return [*faults, *_model_contradictions(rig)]
+
+
+def _model_contradictions(rig: Rig) -> list[_Fault]:
+    faults = []
+    owner: dict[str, str] = {}
+    for name, table in rig.models.items():
+        for camera in table.cameras:
+            if camera not in rig.cameras:
+                text = f"expected cameras of this rig ({', '.join(rig.cameras)}), but got {camera!r}"
+                faults.append(_Fault(f"models.{name}.cameras", text))
+            elif camera in owner:
+                text = f"expected one model for each camera, but {camera} is listed twice, in {owner[camera]} too"
+                faults.append(_Fault(f"models.{name}.cameras", text))
+            owner[camera] = f"models.{name}"
+        if table.individuals != rig.model.individuals:
+            text = f"expected {rig.model.individuals}, as in [model], but got {table.individuals}"
+            faults.append(_Fault(f"models.{name}.individuals", text))
+    if set(rig.cameras) <= set(owner):
+        text = "no camera is left for it: give one of [models] as [model], without its cameras"
+        faults.append(_Fault("model", text))
+    tables: dict[str, ModelTable] = {"model": rig.model}
+    tables |= {f"models.{name}": table for name, table in rig.models.items()}
+    for key, its in tables.items():
+        for camera in its.roi:
+            if camera not in rig.cameras or owner.get(camera, "model") != key:
+                faults.append(_Fault(f"{key}.roi.{camera}", "is no camera of this model"))
     return faults
 
 

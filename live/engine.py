@@ -34,8 +34,7 @@ from poseloop.live.output.report import Histogram, Latencies, versions
 from poseloop.live.output.wire import Header
 from poseloop.live.process import STOP, Parent
 from poseloop.live.types import FrameSet, Keypoints, Pose, Trace
-from poseloop.live.vision import Network
-from poseloop.live.vision.network import View
+from poseloop.live.vision.rig import RigNetwork
 
 __all__ = ["Engine", "main"]
 
@@ -57,7 +56,7 @@ _SWITCH_INTERVAL_S = 1e-4
 class Engine:
     """Cameras in, poses out. Use: ``open`` → ``start`` → (wait) → ``stop`` → ``close``."""
 
-    network: Network
+    network: RigNetwork
     publisher: Publisher
     sync: Synchroniser
     header: Header
@@ -116,10 +115,9 @@ class Engine:
 
     def _open_rest(self, opened: ExitStack) -> None:
         formats = [camera.format for camera in self.cameras]
-        model = self.rig.model
-        self.network = Network.open(model.file, provider=model.provider, threads=model.threads, runtime=model.runtime)
+        self.network = RigNetwork(self.rig)
         opened.callback(self.network.close)
-        self.network.prepare([View(f.height, f.width, f.colour) for f in formats])
+        self.network.open(formats)
         self.header = Header(
             rig=self.rig.name,
             model=self.network.info.name,
@@ -129,7 +127,7 @@ class Engine:
             gate=self.network.info.gate,
         )
         # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
-        self._no_residual = np.full((1, len(self.network.keypoints)), math.nan, np.float32)
+        self._no_residual = np.full((self.network.individuals, len(self.network.keypoints)), math.nan, np.float32)
         self._no_residual.flags.writeable = False
         points = (len(self.cameras), 1, len(self.network.keypoints), 2)
         self._filter = Filter(self.rig.filter, points, self.network.info.gate)
@@ -266,6 +264,7 @@ class Engine:
             "skew_ms": self.skew.as_report() if self.skew.n else {},
             "latency_ms": self.latencies.as_report(),
             "provider": self.network.provider,
+            "networks": self.network.report(),
             "versions": versions(),
         }
 

@@ -53,15 +53,13 @@ class Binding:
             name: np.zeros_like(value, order="C") for name, value in zip(names, first, strict=True)
         }
         """Of the last run, by name; the same arrays every time."""
-        hosts = [ort.OrtValue.ortvalue_from_numpy(value) for value in (self.images, *self.outputs.values())]
-        self._bound = hosts
+        memory: list[npt.NDArray[Any]] = [self.images, *self.outputs.values()]
+        self._hosts = [ort.OrtValue.ortvalue_from_numpy(array) for array in memory]
+        self._bound = self._hosts
         if self._pins is not None:
-            for array in (self.images, *self.outputs.values()):
+            for array in memory:
                 self._pins.lock(array)
-            self._bound = [
-                ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0) for value in (self.images, *self.outputs.values())
-            ]
-        self._hosts = hosts
+            self._bound = [ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for array in memory]
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(self._input, self._bound[0])
         for name, value in zip(names, self._bound[1:], strict=True):

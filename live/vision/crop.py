@@ -1,9 +1,9 @@
 """A crop that follows the animal: the network is shown a small part around it, and the whole picture when it is lost.
 
 Where the part lies next depends on the points found last and on nothing else, so that the same pictures give the same
-points. It is centred on the box around the points over the gate, moved on by as much as that box moved since the frame
-before. When too few points are seen the next picture is searched as a whole; that picture's points are already exact,
-and the one after it is cropped again.
+points. It is centred on the box around the points over the gate, moved on by half of what that box moved since the
+picture before: an animal that runs stays inside, and one that stops does too. When too few points are seen the next
+picture is searched as a whole; its points count like all others, and the picture after it is cropped again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from poseloop.live.types import Float32
 from poseloop.live.vision.coords import Placement, Track
 
 __all__ = ["Follow", "Follower", "box"]
+
+_LEAD = 0.5
+"""How far the crop is moved on, in movements since the picture before. Measured on a recorded mouse at eight times its
+speed: without it runners are cut, and a whole movement overshoots when they stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Follower:
     def __init__(self, track: Track, follow: Follow, points: int, gate: float) -> None:
         self.placement: Placement | None = None
         """Of the next picture; None = the whole picture is searched."""
+        self.searched = 0
+        """Pictures that were searched as a whole."""
         self._track = track
         self._least = max(1, int(np.ceil(follow.seen * points)))
         self._lost_after = follow.lost_after
@@ -87,6 +93,6 @@ class Follower:
                 self.placement = None
             return
         self._unseen = 0
-        ahead = (x, y) if self._last is None else (2 * x - self._last[0], 2 * y - self._last[1])
+        last_x, last_y = self._last or (x, y)
         self._last = (x, y)
-        self.placement = self._track.around(*ahead)
+        self.placement = self._track.around(x + _LEAD * (x - last_x), y + _LEAD * (y - last_y))

@@ -8,9 +8,8 @@ touch, points may change sides. It is no identity: an animal that was away may c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 from poseloop.live.jit import kernel
 from poseloop.live.types import Float32
@@ -19,7 +18,7 @@ __all__ = ["keep_places"]
 
 
 @kernel
-def keep_places(xy: Float32, score: Float32, last: Float32, fresh: Sequence[bool]) -> None:
+def keep_places(xy: Float32, score: Float32, last: Float32, fresh: npt.NDArray[np.bool_]) -> None:
     """Sort the points of one camera into places, greedily: nearest pair first.
 
     Args:

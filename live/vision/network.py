@@ -175,6 +175,18 @@ class Network:
         """What it is prepared for; empty before that."""
         return self._views
 
+    @property
+    def searching(self) -> tuple[bool, ...]:
+        """For each camera: will the next picture be searched as a whole because the crop has lost the animal?"""
+        return tuple(feed.follower is not None and feed.follower.placement is None for feed in self._cameras)
+
+    @property
+    def searched(self) -> dict[int, int]:
+        """For each camera whose crop follows an animal: how many pictures were searched as a whole."""
+        return {
+            number: feed.follower.searched for number, feed in enumerate(self._cameras) if feed.follower is not None
+        }
+
     def prepare(self, views: Sequence[View], follow: Follow | None = None) -> None:
         """Load and warm up for these cameras, in rig order; from then on only their pictures are accepted.
 

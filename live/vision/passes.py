@@ -145,6 +145,7 @@ class Feed:
             self.write(image)
         elif self.follower.placement is None and self.search is not None and self.write_search is not None:
             self.write_search(image)
+            self.follower.searched += 1
             self.search.show(0)
             return
         elif (placement := self.follower.placement) is not None:
