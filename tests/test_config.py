@@ -209,3 +209,59 @@ LASER = "pin = 9\nmax_on_ms = 50"
 def test_what_contradicts_itself_is_refused(old: str, new: str, expected: str) -> None:
     assert old in RIG
     assert expected in faults(RIG.replace(old, new, 1))
+
+
+MODELS = """
+[cameras.top]
+use = "sim"
+[cameras.side]
+use = "sim"
+[model]
+file = "simulated_animal"
+"""
+OTHER = '[models.other]\nfile = "blob"\ncameras = ["side"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (OTHER.replace("side", "under"), ["models.other.cameras", "top, side", "'under'"]),
+        (OTHER + OTHER.replace("other", "third"), ["models.third.cameras", "side is listed twice", "models.other"]),
+        (OTHER.replace('["side"]', '["side", "top"]'), ["model: no camera is left for it"]),
+        (OTHER + "individuals = 2\n", ["models.other.individuals", "expected 1, as in [model], but got 2"]),
+        (OTHER.replace('cameras = ["side"]', ""), ["models.other.cameras", "missing"]),
+        ("roi.under = [0, 0, 8, 8]\n", ["model.roi.under", "no camera of this model"]),
+        ("roi.side = [0, 0, 8, 8]\n" + OTHER, ["model.roi.side", "no camera of this model"]),
+        ("roi.top = [0, 0, 8]\n", ["model.roi.top", "is missing"]),
+        ("roi.top = [-1, 0, 8, 8]\n", ["model.roi.top", "x, y >= 0", "[-1, 0, 8, 8]"]),
+        ("size = [0, 8]\n", ["model.size", "at least 1 px", "[0, 8]"]),
+        ("individuals = 2\n[model.crop]\nsize = [64, 64]\n", ["model", "crop follows one animal"]),
+        ("[model.crop]\nsize = [64, 64]\nmargin = 8\n", ["model.crop.margin", "unknown key"]),
+        ("[model.crop]\nsize = [64, 64]\nlost_after = 0\n", ["model.crop.lost_after", "greater than or equal to 1"]),
+        ("gate = 1.5\n", ["model.gate", "less than or equal to 1"]),
+    ],
+)
+def test_a_fault_of_the_models_is_named(text: str, expected: list[str]) -> None:
+    message = faults(MODELS + text)
+    for part in expected:
+        assert part in message
+
+
+def test_every_camera_has_one_model() -> None:
+    rig = parse_rig(MODELS + OTHER, Path("rig.toml"))
+    assert [(table.file, numbers) for table, numbers in rig.networks()] == [("simulated_animal", (0,)), ("blob", (1,))]
+    (only,) = parse_rig(MODELS, Path("rig.toml")).networks()
+    assert only[1] == (0, 1)
+
+
+def test_a_crop_in_full() -> None:
+    crop = "[model.crop]\nsize = [256, 192]\nsearch = [320, 240]\nseen = 0.25\nlost_after = 3\n"
+    model = parse_rig(MODELS + "roi.top = [4, 5, 60, 70]\nsize = [320, 240]\n" + crop, Path("rig.toml")).model
+    assert model.roi == {"top": (4, 5, 60, 70)}
+    assert model.crop is not None
+    assert (model.crop.size, model.crop.search, model.crop.seen, model.crop.lost_after) == (
+        (256, 192),
+        (320, 240),
+        0.25,
+        3,
+    )

@@ -24,12 +24,14 @@ class Tiny:
     keypoints: tuple[str, ...] = ("spot",)
     method: str = "centroid"
     size_multiple: int = STRIDE
+    window: int = 5
+    gate: float = 0.5
     stride: int = STRIDE
     """What the description says; the graph's is always 4."""
 
     @property
     def info(self) -> ModelInfo:
-        decoding = Decoding.model_validate({"method": self.method, "window": 5, "locref_std": 2.0})
+        decoding = Decoding.model_validate({"method": self.method, "window": self.window, "locref_std": 2.0})
         return ModelInfo(
             name="tiny",
             keypoints=self.keypoints,
@@ -37,6 +39,7 @@ class Tiny:
             stride=self.stride,
             size_multiple=self.size_multiple,
             decoding=decoding,
+            gate=self.gate,
         )
 
     def graph(self) -> onnx.ModelProto:
@@ -60,10 +63,10 @@ class Tiny:
         return path
 
 
-def spot(height: int, width: int, x: int, y: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def spot(height: int, width: int, x: float, y: float, sigma: float = STRIDE) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Black with one bright round spot, a cell wide, whose middle is the pixel (x, y)."""
     rows, columns = np.mgrid[:height, :width]
-    bright = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * STRIDE**2))
+    bright = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
     return np.round(255 * bright).astype(np.uint8)
 
 

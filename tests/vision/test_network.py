@@ -11,7 +11,7 @@ import pytest
 from tinymodels import Tiny, spot
 
 from poseloop.live.errors import ModelError, UnknownPlugin
-from poseloop.live.types import Colour
+from poseloop.live.types import Colour, Keypoints
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import View, find_model, zoo
 
@@ -33,6 +33,51 @@ def test_one_grey_camera(tmp_path: Path) -> None:
     assert found.xy.dtype == found.score.dtype == np.float32
     np.testing.assert_allclose(found.xy[0, 0, 0], (61, 41), atol=HALF_CELL_PX)
     assert 0.7 < found.score[0, 0, 0] < 1
+
+
+def test_what_scripts_rely_on(tmp_path: Path) -> None:
+    """As the design's list of public calls has it: one animal, nothing gated, NaN only where nothing was."""
+    path = Tiny(colour=Colour.RGB, keypoints=("r", "g", "b")).save(tmp_path)
+    for model in (path, str(path)):
+        network = Network.open(model, provider="cpu")
+        assert network.keypoints == ("r", "g", "b")
+        image = np.zeros((64, 96, 3), np.uint8)
+        image[..., 0] = spot(64, 96, 40, 30)
+        image[..., 1] = spot(64, 96, 60, 20) // 50
+        found = network.infer([image, image[::-1, ::-1]])
+        assert isinstance(found, Keypoints)
+        assert (found.xy.shape, found.score.shape) == ((2, 1, 3, 2), (2, 1, 3))
+        assert (found.xy.dtype, found.score.dtype) == (np.float32, np.float32)
+        assert not found.xy.flags.writeable
+        np.testing.assert_allclose(found.xy[0, 0, :2], [(40, 30), (60, 20)], atol=HALF_CELL_PX)
+        np.testing.assert_allclose(found.xy[1, 0, :2], [(55, 33), (35, 43)], atol=HALF_CELL_PX)
+        assert 0 < found.score[0, 0, 1] < 0.05
+        assert np.isnan(found.xy[:, 0, 2]).all()
+        assert (found.score[:, 0, 2] == 0).all()
+
+
+def test_under_the_gate_a_point_is_nan_and_its_score_stays(tmp_path: Path) -> None:
+    path = Tiny().save(tmp_path)
+    bright, dim = spot(96, 128, 61, 41), spot(96, 128, 61, 41) // 4
+    plain = Network.open(path).infer([bright, dim])
+    gated = Network.open(path, gate=0.5).infer([bright, dim])
+    np.testing.assert_array_equal(gated.score, plain.score)
+    np.testing.assert_array_equal(gated.xy[0], plain.xy[0])
+    assert np.isnan(gated.xy[1]).all()
+    assert np.isfinite(plain.xy[1]).all()
+
+
+@pytest.mark.parametrize("window", [3, 5, 7, 9])
+def test_the_window_is_the_files(tmp_path: Path, window: int) -> None:
+    """A second spot pulls the point as soon as it is inside the window."""
+    image = np.maximum(spot(96, 128, 61.5, 41.5, 1), spot(96, 128, 61.5 + 16, 41.5, 1) // 2)
+    found = opened(tmp_path, window=window).infer([image]).xy[0, 0, 0]
+    assert (found[0] > 62) == (window == 9)
+
+
+def test_a_window_without_a_middle_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a window with an odd side, but got 4"):
+        Tiny(window=4).info  # noqa: B018
 
 
 @pytest.mark.parametrize("method", ["centroid", "argmax"])

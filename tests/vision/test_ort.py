@@ -13,10 +13,12 @@ from tinymodels import Tiny, rename_input
 
 from poseloop.live.errors import ModelError
 from poseloop.live.interfaces import Runtime
+from poseloop.live.vision import Network
 from poseloop.live.vision.ort import PROVIDERS, OnnxRuntime, available_providers
 from poseloop.train.graph import Graph
 
 SHAPE = (2, 32, 48, 1)
+GPU = pytest.mark.gpu
 
 
 def absent(provider: str) -> bool:
@@ -35,6 +37,47 @@ def test_runs_what_the_file_says(tmp_path: Path) -> None:
     assert runtime.provider == "cpu"
     runtime.close()
     runtime.close()
+
+
+def test_memory_is_allocated_once(tmp_path: Path) -> None:
+    runtime = OnnxRuntime(Tiny().save(tmp_path), "cpu", 1)
+    images = runtime.open(SHAPE)
+    assert (images.shape, images.dtype) == (SHAPE, np.uint8)
+    first = runtime.run(images)["scoremap"]
+    assert (first == 0).all()
+    images[:] = 255
+    second = runtime.run(images)["scoremap"]
+    assert second is first
+    np.testing.assert_allclose(second, 1, atol=1e-6)
+    # Pictures that lie elsewhere are copied there.
+    assert runtime.run(np.zeros(SHAPE, np.uint8))["scoremap"] is first
+    assert (first == 0).all()
+    assert (images == 0).all()
+
+
+def test_a_closed_runtime_says_so(tmp_path: Path) -> None:
+    runtime = OnnxRuntime(Tiny().save(tmp_path), "cpu", 1)
+    with pytest.raises(ModelError, match="expected it to be open"):
+        runtime.run(np.zeros(SHAPE, np.uint8))
+
+
+@pytest.mark.parametrize("model", ["openfield", "blob", "simulated_animal"])
+@pytest.mark.parametrize("provider", ["openvino", pytest.param("cuda", marks=GPU), pytest.param("tensorrt", marks=GPU)])
+def test_an_accelerator_finds_the_cpus_points(provider: str, model: str) -> None:
+    """Runs where such an onnxruntime is installed."""
+    if absent(provider):
+        pytest.skip(f"this onnxruntime was not built for {provider}")
+    rng = np.random.default_rng(0)
+    with Network.open(model, provider) as fast, Network.open(model, "cpu") as cpu:
+        for _ in range(4):
+            image = np.full((480, 640, 3), 200, np.uint8)
+            x, y = rng.integers(100, (540, 380))
+            image[y : y + 40, x : x + 60] = rng.integers(0, 60, (40, 60, 3))
+            found, expected = fast.infer([image]), cpu.infer([image])
+            assert fast.provider == provider
+            np.testing.assert_allclose(found.score, expected.score, atol=1e-3)
+            seen = expected.score > 0.05
+            np.testing.assert_allclose(found.xy[seen], expected.xy[seen], atol=0.05)
 
 
 def test_sizes_are_fixed_when_it_is_loaded(tmp_path: Path) -> None:

@@ -94,6 +94,17 @@ def test_centroid_finds_a_gaussian_between_cells(x: float, y: float) -> None:
     np.testing.assert_allclose(cells[0, 0], (x, y), atol=0.05)
 
 
+@pytest.mark.parametrize(("window", "worst"), [(3, 0.24), (5, 0.046), (7, 0.0041), (9, 2e-4)])
+def test_each_window_loses_what_its_closed_form_says(window: int, worst: float) -> None:
+    """A point half way between two cells, sigma 1: what the Gaussian has outside the window is all that is lost."""
+    cells = np.arange(-(window // 2), window // 2 + 1)
+    weight = np.exp(-((cells - 0.499) ** 2) / 2)
+    lost = 0.499 - (weight * cells).sum() / weight.sum()
+    assert abs(lost) <= worst
+    found, _ = centroid(gaussian(25, 25, 12.499, 12), window)
+    np.testing.assert_allclose(found[0, 0], (12.499 - lost, 12), atol=1e-5)
+
+
 @given(x=st.floats(-0.5, 20.49), y=st.floats(-0.5, 14.49))
 def test_centroid_stays_within_a_cell_at_the_border(x: float, y: float) -> None:
     cells, _ = centroid(gaussian(15, 21, x, y))
@@ -193,3 +204,70 @@ def test_passthrough_keeps_points_and_lets_nothing_broken_by() -> None:
     np.testing.assert_array_equal(cells[0, 0], (3, 4))
     assert np.isnan(cells[0, 1:]).all()
     np.testing.assert_array_equal(score[0], np.array([0.9, nan, nan, nan, nan, 0, 0], np.float32))
+
+
+def strongest(
+    maps: np.ndarray, individuals: int, apart: int = 2, floor: float = 0.0, part: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    batch, height, width, points = maps.shape
+    cells = np.full((individuals, batch, points, 2), 77, np.float32)
+    score = np.full((individuals, batch, points), 77, np.float32)
+    peaks.strongest(maps, *(part or (height, width)), apart, floor, cells, score)
+    return cells, score
+
+
+@given(seed=st.integers(0, 2**32 - 1), apart=st.integers(1, 3), individuals=st.integers(1, 5), floor=st.floats(-1, 1))
+def test_the_strongest_are_scipys_local_maxima(seed: int, apart: int, individuals: int, floor: float) -> None:
+    rng = np.random.default_rng(seed)
+    # All values differ: what happens to equal ones is the next test's.
+    maps = rng.permutation(2 * 12 * 15 * 3).reshape(2, 12, 15, 3).astype(np.float32) / 1000 - 0.1
+    cells, score = strongest(maps, individuals, apart, floor)
+    for b in range(2):
+        for k in range(3):
+            plane = maps[b, :, :, k]
+            highest = scipy.ndimage.maximum_filter(plane, 2 * apart + 1, mode="constant", cval=-np.inf)
+            rows, columns = np.nonzero((plane == highest) & (plane > 0) & (plane >= np.float32(floor)))
+            order = np.argsort(-plane[rows, columns])[:individuals]
+            n = len(order)
+            np.testing.assert_array_equal(score[:n, b, k], plane[rows, columns][order])
+            np.testing.assert_array_equal(cells[:n, b, k], np.stack([columns, rows], 1)[order])
+            assert np.isnan(cells[n:, b, k]).all()
+            assert (score[n:, b, k] == 0).all()
+
+
+def test_of_equal_peaks_the_first_comes_first_and_a_plateau_is_one() -> None:
+    maps = np.zeros((1, 9, 20, 1), np.float32)
+    maps[0, 6, 3] = maps[0, 2, 15] = maps[0, 2, 16] = 0.5
+    cells, score = strongest(maps, 3)
+    np.testing.assert_array_equal(cells[:2, 0, 0], [(15, 2), (3, 6)])
+    np.testing.assert_array_equal(score[:, 0, 0], np.array([0.5, 0.5, 0], np.float32))
+
+
+def test_one_of_one_is_the_highest_cell() -> None:
+    maps = np.random.default_rng(0).random((2, 12, 15, 3), np.float32)
+    cells, score = argmax(maps)
+    several_cells, several_score = strongest(maps, 1)
+    np.testing.assert_array_equal(several_cells[0], cells)
+    np.testing.assert_array_equal(several_score[0], score)
+
+
+@pytest.mark.parametrize("where", [(0, 0), (3, 4), (5, 7)])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_one_broken_cell_makes_all_peaks_of_its_map_unseen(broken: float, where: tuple[int, int]) -> None:
+    maps = np.random.default_rng(0).random((1, 6, 8, 2), np.float32)
+    healthy, healthy_score = strongest(maps, 2)
+    maps[0, *where, 1] = broken
+    cells, score = strongest(maps, 2)
+    assert np.isnan(cells[:, 0, 1]).all()
+    assert np.isnan(score[:, 0, 1]).all()
+    np.testing.assert_array_equal(cells[:, 0, 0], healthy[:, 0, 0])
+    np.testing.assert_array_equal(score[:, 0, 0], healthy_score[:, 0, 0])
+
+
+def test_peaks_in_the_padding_are_no_peaks() -> None:
+    maps = np.full((1, 6, 8, 1), 0.1, np.float32)
+    maps[0, 5, 7] = maps[0, 4, 0] = maps[0, 0, 6] = 1
+    maps[0, 2, 4] = 0.5
+    cells, score = strongest(maps, 2, apart=9, part=(4, 6))
+    np.testing.assert_array_equal(cells[0, 0, 0], (4, 2))
+    np.testing.assert_array_equal(score[:, 0, 0], np.array([0.5, 0], np.float32))
