@@ -71,11 +71,26 @@ def test_how_many_points_must_be_seen(seen: float, needed: int) -> None:
 @given(st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300), st.floats(0, 1)), min_size=1, max_size=8))
 def test_the_box_is_numpys(points: list[tuple[float, float, float]]) -> None:
     table = np.array(points, np.float32)
-    seen, x, y = box(table[:, :2], table[:, 2], 0.5)
+    last, age = np.full((len(table), 2), np.nan, np.float32), np.zeros(len(table), np.int64)
+    seen, x, y = box(table[:, :2].copy(), table[:, 2].copy(), 0.5, last, age)
     inside = table[table[:, 2] >= 0.5, :2]
     assert seen == len(inside)
     if seen:
         np.testing.assert_allclose((x, y), (inside.min(axis=0) + inside.max(axis=0)) / 2, atol=1e-3)
+
+
+def test_a_point_that_the_rim_cut_off_is_looked_for_where_it_was() -> None:
+    one = follower(points=3)
+    show(one, (150, 100), (154, 100), (190, 100))
+    # Its head walks on by a pixel a picture, and the tail is not seen: the box moves on with all three.
+    for step in range(1, 11):
+        one.update(np.array([(150 + step, 100), (154 + step, 100), (NAN, NAN)], np.float32), np.ones(3, np.float32))
+        assert one.placement is not None
+        assert one.placement.x == pytest.approx(170 + step + 0.5 - 32, abs=4.5)
+    # After ten pictures it is no longer believed to be there.
+    one.update(np.array([(161, 100), (165, 100), (NAN, NAN)], np.float32), np.ones(3, np.float32))
+    one.update(np.array([(161, 100), (165, 100), (NAN, NAN)], np.float32), np.ones(3, np.float32))
+    assert one.placement.x == pytest.approx(163 + 0.5 - 32, abs=4.5)
 
 
 def opened(folder: Path, *views: View, follow: Follow | None = None, **tiny: object) -> Network:
