@@ -96,7 +96,7 @@ def follow(model: str, video: Path, size: int, frames: int, every: int, threads:
     }
 
 
-def jitter(model: str, project: Path, size: int, seed: int, threads: int) -> dict[str, Any]:
+def jitter(model: str, project: Path, size: int, seed: int, threads: int, draws: int = _DRAWS) -> dict[str, Any]:
     """Compare the errors of whole stills and of crops at random places around the animal.
 
     Args:
@@ -105,6 +105,7 @@ def jitter(model: str, project: Path, size: int, seed: int, threads: int) -> dic
         size: side of the crops, px.
         seed: of the places.
         threads: of a run.
+        draws: crops of each still.
     """
     rng = np.random.default_rng(seed)
     errors: dict[str, list[npt.NDArray[np.float64]]] = {"whole": [], "crop": []}
@@ -116,7 +117,7 @@ def jitter(model: str, project: Path, size: int, seed: int, threads: int) -> dic
             xy = frame.xy[0, columns]
             middle = 0.5 * (np.nanmin(xy, axis=0) + np.nanmax(xy, axis=0))
             error = np.linalg.norm(whole.infer([picture]).xy[0, 0] - xy, axis=-1)
-            for _ in range(_DRAWS):
+            for _ in range(draws):
                 place = middle - size / 2 + rng.uniform(-_JITTER_PX, _JITTER_PX, 2)
                 room = (frame.width - size, frame.height - size)
                 x, y = (int(value) for value in np.clip(np.round(place), 0, room))
@@ -131,7 +132,7 @@ def jitter(model: str, project: Path, size: int, seed: int, threads: int) -> dic
     return {
         "project": project.name,
         "frames": len(data.frames),
-        "crops": len(data.frames) * _DRAWS,
+        "crops": len(data.frames) * draws,
         "points": len(both["crop"]),
         "whole_mean_px": round(float(both["whole"].mean()), 3),
         "crop_mean_px": round(float(both["crop"].mean()), 3),

@@ -102,6 +102,28 @@ def test_two_cameras_of_different_sizes_make_one_pose() -> None:
     assert engine.report()["frames"] == {"captured": 30, "processed": 30, "dropped": {}, "incomplete": 0}
 
 
+def test_a_crop_follows_in_one_camera_and_another_model_looks_at_the_other() -> None:
+    text = HEAD.format(previews=0, frames="every")
+    text += "[model.crop]\nsize = [160, 128]\n"
+    text += '[models.b]\nfile = "simulated_animal"\ncameras = ["b"]\nsize = [320, 240]\nroi.b = [40, 30, 440, 330]\n'
+    for name, width, height in (("a", 320, 240), ("b", 480, 360)):
+        text += CAMERA.format(name=name, use="sim", width=width, height=height, pace="none")
+    engine = Engine(parse_rig(text, Path(__file__)))
+    with opened(engine) as listener:
+        poses = run(engine, listener)
+        truth = [[camera.truth(n) for camera in engine.cameras] for n in range(30)]
+        one, other = engine.report()["networks"]
+    assert len(poses) == 30
+    for pose, there in zip(poses, truth, strict=True):
+        seen = np.isfinite(pose.keypoints.xy[:, 0, :, 0])
+        error = np.linalg.norm(pose.keypoints.xy[:, 0] - np.array(there), axis=-1)
+        assert error[seen].max() < 1.5
+        assert seen.mean() > 0.7
+    check_accounts(engine)
+    assert (one["cameras"], one["inputs"], one["searched"]) == (["a"], [[1, 128, 160, 3], [1, 240, 320, 3]], {"a": 1})
+    assert (other["cameras"], other["inputs"], other["searched"]) == (["b"], [[1, 240, 320, 3]], {})
+
+
 def test_a_camera_that_loses_frames_leaves_gaps_and_holds_nobody_up() -> None:
     engine = make(("a", "sim", 320, 240), ("b", "cameras.py:Gappy", 320, 240))
     with opened(engine) as listener:

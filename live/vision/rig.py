@@ -43,6 +43,7 @@ class RigNetwork:
             ModelError: a file is missing or of no use, a provider is not available, models find different keypoints, or
                 a region or size does not fit a camera.
         """
+        self._parts = []
         with ExitStack() as opened:
             for table, numbers in self._rig.networks():
                 info = Network.describe(table.file)
@@ -137,9 +138,8 @@ class RigNetwork:
         return Keypoints(xy, score)
 
     def close(self) -> None:
-        """Free everything; idempotent."""
+        """Free everything; idempotent. Names and providers stay."""
         self._opened.close()
-        self._parts = []
 
     def _order(self, network: Network) -> list[int]:
         """Where each of the rig's keypoints stands in a network's results."""
