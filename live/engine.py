@@ -124,7 +124,7 @@ class Engine:
             cameras=tuple(self.rig.cameras),
             keypoints=tuple(self.network.keypoints),
             skeleton=self.network.info.skeleton,
-            gate=self.network.info.gate,
+            gate=self.network.gate,
         )
         # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
         self._no_residual = np.full((self.network.individuals, len(self.network.keypoints)), math.nan, np.float32)

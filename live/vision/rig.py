@@ -70,6 +70,11 @@ class RigNetwork:
         return self.info.keypoints
 
     @property
+    def gate(self) -> float:
+        """Score under which the points of ``[model]`` are NaN."""
+        return self.info.gate if self._rig.model.gate is None else self._rig.model.gate
+
+    @property
     def individuals(self) -> int:
         """How many animals every result has room for."""
         return self._rig.model.individuals

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinymodels import STRIDE, Tiny, spot
 
+from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live.errors import ModelError
 from poseloop.live.types import Colour, Image
 from poseloop.live.vision import Network
@@ -196,6 +197,33 @@ def test_a_crop_that_does_not_fit_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a crop within the 320x240 px"):
         network.prepare([VIEW], Follow((512, 512)))
     assert network.inputs == []
+
+
+@pytest.mark.parametrize("roi", [None, (64, 32, 560, 430)])
+@pytest.mark.parametrize("follow", [None, Follow((320, 256)), Follow((320, 256), search=(320, 240))])
+def test_the_simulated_animal_is_where_it_was_drawn(
+    roi: tuple[int, int, int, int] | None, follow: Follow | None
+) -> None:
+    """A picture drawn from a known truth, a network calculated for it, and every way of showing it: no bias."""
+    camera = SimulatedCamera("top", SimulatedCamera.Settings(width=640, height=480, pace="none"))
+    camera.open()
+    camera.start("free")
+    network = Network.open("simulated_animal", gate=0.5)
+    network.prepare([View(480, 640, camera.format.colour, roi)], follow)
+    image = np.zeros(camera.format.shape, np.uint8)
+    errors = []
+    for number in range(40):
+        camera.grab(image, 1.0)
+        error = network.infer([image]).xy[0, 0] - camera.truth(number)
+        # The first picture is searched, at half its size where that is said.
+        if number:
+            errors.append(error)
+    camera.close()
+    seen = np.isfinite(np.array(errors)).all(axis=-1)
+    found = np.array(errors)[seen]
+    assert seen.mean() > 0.9
+    assert np.abs(found.mean(axis=0)).max() < 0.02
+    assert np.linalg.norm(found, axis=-1).mean() < 0.05
 
 
 @pytest.mark.parametrize("camera", list(Colour))
