@@ -27,7 +27,7 @@ from poseloop.live.vision.crop import Follow, Follower
 from poseloop.live.vision.individuals import keep_places
 from poseloop.live.vision.metadata import ModelInfo, info_from_metadata
 from poseloop.live.vision.onnxfile import read_head
-from poseloop.live.vision.passes import Feed, Pass
+from poseloop.live.vision.passes import Feed, FollowingFeed, Model, Pass
 
 __all__ = ["Follow", "Network", "View", "find_model", "zoo"]
 
@@ -79,18 +79,18 @@ class Network:
         gate: float = 0.0,
     ) -> None:
         """Use `open`; this only keeps what it is given."""
-        self._file = file
         self._info = info
+        self._model = Model(file, info, individuals, gate)
         self._new_runtime = runtime
         self._provider = provider
         self._individuals = individuals
-        self._gate = gate
         self._views: tuple[View, ...] = ()
         self._follow: Follow | None = None
         self._fixed = False
         self._runtimes: list[Runtime] = []
         self._passes: list[Pass] = []
         self._cameras: list[Feed] = []
+        self._followers: list[Follower] = []
         self._last = np.zeros((0, individuals, 0, 2), np.float32)
         self._fresh = np.zeros((0, individuals, 0), np.bool_)
 
@@ -178,14 +178,14 @@ class Network:
     @property
     def searching(self) -> tuple[bool, ...]:
         """For each camera: will the next picture be searched as a whole because the crop has lost the animal?"""
-        return tuple(feed.follower is not None and feed.follower.placement is None for feed in self._cameras)
+        if not self._followers:
+            return (False,) * len(self._cameras)
+        return tuple(follower.placement is None for follower in self._followers)
 
     @property
     def searched(self) -> dict[int, int]:
         """For each camera whose crop follows an animal: how many pictures were searched as a whole."""
-        return {
-            number: feed.follower.searched for number, feed in enumerate(self._cameras) if feed.follower is not None
-        }
+        return {number: follower.searched for number, follower in enumerate(self._followers)}
 
     def prepare(self, views: Sequence[View], follow: Follow | None = None) -> None:
         """Load and warm up for these cameras, in rig order; from then on only their pictures are accepted.
@@ -267,14 +267,12 @@ class Network:
         score = np.full((cameras, self._individuals, points), np.nan, np.float32)
         for one in self._passes:
             one.decode()
-            one.write(self._gate, xy, score)
+            one.write(xy, score)
         if self._individuals > 1:
             for number in range(cameras):
                 keep_places(xy[number], score[number], self._last[number], self._fresh[number])
-        if self._follow is not None:
-            for camera, its_xy, its_score in zip(self._cameras, xy, score, strict=True):
-                if camera.follower is not None:
-                    camera.follower.update(its_xy[0], its_score[0])
+        for number, follower in enumerate(self._followers):
+            follower.update(xy[number, 0], score[number, 0])
         xy.flags.writeable = False
         score.flags.writeable = False
         return Keypoints(xy, score)
@@ -283,7 +281,7 @@ class Network:
         """Free everything; idempotent. A later `infer` or `prepare` loads again."""
         for runtime in self._runtimes:
             runtime.close()
-        self._runtimes, self._passes, self._cameras = [], [], []
+        self._runtimes, self._passes, self._cameras, self._followers = [], [], [], []
         self._views, self._follow, self._fixed = (), None, False
 
     def __enter__(self) -> Self:
@@ -353,19 +351,25 @@ class Network:
         info, everyone = self._info, range(len(views))
         tracks = [Track.of(view, follow.size, info.size_multiple) for view in views]
         crops = self._new_pass(self._new_runtime(), everyone, len(views), [track.part for track in tracks])
-        for number, (view, track) in enumerate(zip(views, tracks, strict=True)):
-            follower = Follower(track, follow, len(info.keypoints), self._gate or info.gate)
-            write = place(view, track.part, info.colour, crops.images[number])
-            self._cameras.append(Feed(view.shape, crops, number, write, follower))
+        gate = self._model.gate or info.gate
+        self._followers = [Follower(track, follow, len(info.keypoints), gate) for track in tracks]
         whole = [replace(view, size=follow.search or view.size) for view in views]
         placements = [Placement.of(view, info.size_multiple) for view in whole]
+        feeds: dict[int, Feed] = {}
         for group in _by_size(placements):
             shared = self._new_runtime()
             for camera in group:
-                placement = placements[camera]
-                search = self._new_pass(shared, [camera], len(views), [placement], at_once=True)
-                self._cameras[camera].search = search
-                self._cameras[camera].write_search = place(whole[camera], placement, info.colour, search.images[0])
+                search = self._new_pass(shared, [camera], len(views), [placements[camera]], at_once=True)
+                feeds[camera] = FollowingFeed(
+                    views[camera].shape,
+                    crops,
+                    camera,
+                    place(views[camera], tracks[camera].part, info.colour, crops.images[camera]),
+                    self._followers[camera],
+                    search,
+                    place(whole[camera], placements[camera], info.colour, search.images[0]),
+                )
+        self._cameras = [feeds[camera] for camera in everyone]
 
     def _new_pass(
         self,
@@ -381,8 +385,7 @@ class Network:
         else:
             images = runtime.open(shape)
             self._runtimes.append(runtime)
-        model = (self._info, self._file, self._individuals)
-        one = Pass.of(runtime, images, cameras, count, placements, model, at_once)
+        one = Pass.of(runtime, images, cameras, count, placements, self._model, at_once)
         self._passes.append(one)
         return one
 

@@ -17,7 +17,18 @@ from poseloop.live.vision.coords import Placement, Writer, cells_to_image
 from poseloop.live.vision.crop import Follower
 from poseloop.live.vision.metadata import ModelInfo
 
-__all__ = ["Feed", "Pass"]
+__all__ = ["Feed", "FollowingFeed", "Model", "Pass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is to be found, and by which file."""
+
+    file: Path
+    info: ModelInfo
+    individuals: int
+    gate: float
+    """Points with a lower score become NaN; 0 = none."""
 
 
 @dataclass(slots=True)
@@ -25,6 +36,7 @@ class Pass:
     """Pictures of one size on their way through the network together."""
 
     runtime: Runtime
+    model: Model
     cameras: npt.NDArray[np.intp]
     """(B,) camera of each picture."""
     images: Image
@@ -55,7 +67,7 @@ class Pass:
         cameras: Sequence[int],
         count: int,
         placements: Sequence[Placement],
-        model: tuple[ModelInfo, Path, int],
+        model: Model,
         at_once: bool = False,
     ) -> Pass:
         """Run once, look at what comes out, and prepare to decode it.
@@ -66,17 +78,18 @@ class Pass:
             cameras: (B,) camera of each picture.
             count: cameras of the rig.
             placements: (B,) of each picture.
-            model: its description, its file and how many individuals to find.
+            model: what is to be found.
             at_once: whether passes share the runtime.
 
         Raises:
             ModelError: the outputs are not what the description says.
         """
-        info, file, individuals = model
+        info, individuals = model.info, model.individuals
         batch, points = len(cameras), len(info.keypoints)
         stride = 1 if info.decoding.method == "keypoints" else info.stride
         made = cls(
             runtime=runtime,
+            model=model,
             cameras=np.array(cameras, np.intp),
             images=images,
             cells=np.full((individuals, batch, points, 2), np.nan, np.float32),
@@ -87,7 +100,7 @@ class Pass:
             at_once=at_once,
         )
         searched = placements[0].cells(stride)
-        made.decoder = _decoder(info, file, runtime.run(images), images.shape, searched, made.cells, made.score)
+        made.decoder = _decoder(model, runtime.run(images), images.shape, searched, made.cells, made.score)
         return made
 
     def clear(self) -> None:
@@ -117,10 +130,10 @@ class Pass:
             self.decoder(self.outputs)
             self.outputs = None
 
-    def write(self, gate: float, xy: Float32, score: Float32) -> None:
+    def write(self, xy: Float32, score: Float32) -> None:
         """Write the points of the cameras shown, in pixels of their raw images: xy (C, I, K, 2), score (C, I, K)."""
         if self.loaded:
-            cells_to_image(self.cells, self.score, self.cameras, self.lines, self.shown, gate, xy, score)
+            cells_to_image(self.cells, self.score, self.cameras, self.lines, self.shown, self.model.gate, xy, score)
 
 
 @dataclass(slots=True)
@@ -133,30 +146,37 @@ class Feed:
     number: int
     """Which picture of that pass is this camera's."""
     write: Writer
-    follower: Follower | None = None
-    """Where the crop lies; None = the part is fixed."""
-    search: Pass | None = None
-    """Of the whole picture, for when the follower has lost the animal."""
-    write_search: Writer | None = None
 
     def load(self, image: Image) -> None:
         """Copy the part of a picture that is to be seen into the network's input."""
-        if self.follower is None:
-            self.write(image)
-        elif self.follower.placement is None and self.search is not None and self.write_search is not None:
-            self.write_search(image)
-            self.follower.searched += 1
-            self.search.show(0)
-            return
-        elif (placement := self.follower.placement) is not None:
-            self.into.move(self.number, placement)
-            self.write(image, placement.x, placement.y)
+        self.write(image)
         self.into.show(self.number)
 
 
+@dataclass(slots=True)
+class FollowingFeed(Feed):
+    """The same where a crop follows the animal."""
+
+    follower: Follower
+    search: Pass
+    """Of the whole picture."""
+    write_search: Writer
+
+    def load(self, image: Image) -> None:
+        """Copy the crop, or the whole picture while the animal is lost."""
+        placement = self.follower.placement
+        if placement is None:
+            self.follower.searched += 1
+            self.write_search(image)
+            self.search.show(0)
+        else:
+            self.into.move(self.number, placement)
+            self.write(image, placement.x, placement.y)
+            self.into.show(self.number)
+
+
 def _decoder(
-    info: ModelInfo,
-    file: Path,
+    model: Model,
     outputs: Mapping[str, Float32],
     shape: tuple[int, ...],
     searched: tuple[int, int],
@@ -168,6 +188,7 @@ def _decoder(
     Raises:
         ModelError: the outputs are not what the description says.
     """
+    info, file = model.info, model.file
     batch, height, width, _ = shape
     points, stride, method = len(info.keypoints), info.stride, info.decoding.method
     found = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in outputs.items())
@@ -204,7 +225,7 @@ def _decoder(
 
     def several(values: Mapping[str, Float32]) -> None:
         maps = values["scoremap"]
-        peaks.strongest(maps, rows, columns, apart, info.gate, cells, score)
+        peaks.strongest(maps, rows, columns, apart, model.gate, cells, score)
         for individual, its_score in zip(cells, score, strict=True):
             if method == "centroid":
                 peaks.weigh(maps, rows, columns, window, individual)
