@@ -129,8 +129,8 @@ class Engine:
         # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
         self._no_residual = np.full((self.network.individuals, len(self.network.keypoints)), math.nan, np.float32)
         self._no_residual.flags.writeable = False
-        points = (len(self.cameras), 1, len(self.network.keypoints), 2)
-        self._filter = Filter(self.rig.filter, points, self.network.info.gate)
+        points = (len(self.cameras), self.network.individuals, len(self.network.keypoints), 2)
+        self._filter = Filter(self.rig.filter, points, self.network.gate)
         self.publisher = Publisher(self.rig.publish, self.header)
         self.publisher.open()
         opened.callback(self.publisher.close)
