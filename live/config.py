@@ -88,27 +88,16 @@ def _board_and_line(name: str) -> str:
 OutputName = Annotated[str, AfterValidator(_board_and_line)]
 """``board.line``, as both are named in the rig file."""
 
-
-def _positive(size: tuple[int, int]) -> tuple[int, int]:
-    if min(size) < 1:
-        raise ValueError(f"expected width and height of at least 1 px, but got {list(size)}")
-    return size
-
-
-def _positive_size(part: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    if min(part[:2]) < 0 or min(part[2:]) < 1:
-        raise ValueError(f"expected x, y >= 0 and width, height >= 1 px, but got {list(part)}")
-    return part
-
-
 _Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
 """Sockets stay on this machine; ``*`` lets the system choose a free port."""
 
 _Name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 
 
-_Size = Annotated[tuple[int, int], AfterValidator(_positive)]
-_Part = Annotated[tuple[int, int, int, int], AfterValidator(_positive_size)]
+_Pixels = Annotated[int, Field(ge=1)]
+_Place = Annotated[int, Field(ge=0)]
+_Size = tuple[_Pixels, _Pixels]
+_Part = tuple[_Place, _Place, _Pixels, _Pixels]
 
 
 class PluginTable(Settings):

@@ -83,15 +83,15 @@ def onnxruntime_packages() -> Iterator[Finding]:
 
 def providers(rig: Rig | None) -> Iterator[Finding]:
     """Run a small model on each provider that is installed: a list of names proves nothing."""
-    wanted = rig.model.provider if rig else ""
+    wanted = {table.provider for table, _ in rig.networks()} if rig else set()
     offered = available_providers()
-    for name in [*offered, *([wanted] if wanted and wanted not in offered else [])]:
+    for name in [*offered, *sorted(wanted - set(offered))]:
         try:
             with Network.open("blob", provider=name) as network:
                 network.prepare([View(64, 64, Colour.GREY)])
             yield Finding(f"provider {name}", Level.OK, "runs a model")
         except PoseloopError as error:
-            needed = Level.FAIL if name == wanted else Level.WARN
+            needed = Level.FAIL if name in wanted else Level.WARN
             advice = f"install its drivers, or poseloop[{PROVIDERS[name].extra}]; until then use another provider"
             yield Finding(f"provider {name}", needed, str(error), advice)
 

@@ -103,11 +103,11 @@ def test_two_cameras_of_different_sizes_make_one_pose() -> None:
 
 
 def test_a_crop_follows_in_one_camera_and_another_model_looks_at_the_other() -> None:
-    text = HEAD.format(previews=0, frames="every")
+    text = HEAD.format(previews=0, frames="every", lost="stop")
     text += "[model.crop]\nsize = [160, 128]\n"
     text += '[models.b]\nfile = "simulated_animal"\ncameras = ["b"]\nsize = [320, 240]\nroi.b = [40, 30, 440, 330]\n'
     for name, width, height in (("a", 320, 240), ("b", 480, 360)):
-        text += CAMERA.format(name=name, use="sim", width=width, height=height, pace="none")
+        text += CAMERA.format(name=name, use="sim", width=width, height=height, pace="none", count=30)
     engine = Engine(parse_rig(text, Path(__file__)))
     with opened(engine) as listener:
         poses = run(engine, listener)
@@ -125,8 +125,9 @@ def test_a_crop_follows_in_one_camera_and_another_model_looks_at_the_other() -> 
 
 
 def test_a_rig_that_looks_for_two_animals_and_sees_one() -> None:
-    text = HEAD.format(previews=0, frames="every").replace("[publish]", "individuals = 2\n[publish]")
-    text += '[filter]\nuse = "kalman-cv"\n' + CAMERA.format(name="a", use="sim", width=320, height=240, pace="none")
+    text = HEAD.format(previews=0, frames="every", lost="stop").replace("[publish]", "individuals = 2\n[publish]")
+    text += '[filter]\nuse = "kalman-cv"\n'
+    text += CAMERA.format(name="a", use="sim", width=320, height=240, pace="none", count=30)
     engine = Engine(parse_rig(text, Path(__file__)))
     with opened(engine) as listener:
         poses = run(engine, listener)
