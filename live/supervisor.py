@@ -225,6 +225,7 @@ class Supervisor:
             "skew_ms": engine.get("skew_ms", {}),
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),
+            "networks": engine.get("networks", []),
             "versions": engine.get("versions", {}),
             "machine": machine(),
         }
