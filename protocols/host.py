@@ -283,6 +283,7 @@ class Host:
                         self.triggers.edge(event)
                     case BoardEvent():
                         self._board_event(name, item, event)
+            self._signals[name].check(now_ns())
 
     def _board_event(self, name: str, item: ArmedBoard, event: BoardEvent) -> None:
         detail = event.detail

@@ -15,6 +15,9 @@ from poseloop.live.types import CameraTrigger, Outcome, OutcomeKind
 
 __all__ = ["Signals"]
 
+_DOUBT_NS = 1_000_000_000
+"""How long the first trigger may take where the board has not said in time that it obeys."""
+
 
 class Signals:
     """Camera triggers and sync of one board, if it has them."""
@@ -32,6 +35,7 @@ class Signals:
         self._sync = table.sync
         self._board = board
         self._started = 0
+        self._doubted_ns = 0
         self._syncs: set[int] = set()
         self._next_index = 0
         self.triggers = 0
@@ -60,18 +64,30 @@ class Signals:
         """The board reports one trigger."""
         if self._trigger is not None and event.line == self._trigger.NAME:
             self.triggers = event.index + 1
+            self._doubted_ns = 0
 
     def answered(self, outcome: Outcome) -> None:
         """The board's answer to a command came, or did not come in time.
 
         Raises:
-            DeviceError: the camera trigger did not start, so no frame would ever come.
+            DeviceError: the camera trigger was refused, so no frame would ever come.
         """
         if outcome.ticket in self._syncs:
             self._syncs.remove(outcome.ticket)
             self.syncs[outcome.kind.value] += 1
-        elif outcome.ticket == self._started and outcome.kind is not OutcomeKind.ACKNOWLEDGED:
+        elif outcome.ticket == self._started and outcome.kind is OutcomeKind.LOST:
+            self._doubted_ns = outcome.written_ns
+        elif outcome.ticket == self._started and outcome.kind is OutcomeKind.REFUSED:
             raise DeviceError(self._name, f"the camera trigger did not start: {outcome.reason}")
+
+    def check(self, now: int) -> None:
+        """Look whether the triggers came although no answer did; it may have been the answer that was lost.
+
+        Raises:
+            DeviceError: they did not.
+        """
+        if self._doubted_ns and now - self._doubted_ns > _DOUBT_NS:
+            raise DeviceError(self._name, "the camera trigger did not start: neither answer nor trigger within 1 s")
 
     def report(self) -> dict[str, Any]:
         """What there is of the two, for a run's report."""

@@ -21,10 +21,11 @@ The sketch is in {folder}
 
 With the Arduino IDE:
   1. File > Open: {ino}
-  2. Tools > Board: Arduino Uno, Arduino Nano, or Arduino Mega 2560
+  2. Tools > Board: Arduino Uno, Arduino Nano, or Arduino Mega 2560 (Leonardo and Micro: untested)
+     An older Nano: Tools > Processor: ATmega328P (Old Bootloader)
   3. Tools > Port: the board's, then Sketch > Upload
 
-With arduino-cli (arduino:avr:uno, arduino:avr:nano or arduino:avr:mega):
+With arduino-cli (arduino:avr:uno, arduino:avr:nano, arduino:avr:nano:cpu=atmega328old or arduino:avr:mega):
   arduino-cli core install arduino:avr
   arduino-cli compile --fqbn arduino:avr:uno "{folder}"
   arduino-cli upload --fqbn arduino:avr:uno --port PORT "{folder}"

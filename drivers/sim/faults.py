@@ -49,6 +49,6 @@ class FaultyFirmware(Firmware):
         if reason is None and self._reset_after:
             self._reset_after -= 1
             if not self._reset_after:
-                self._run(self._now)
+                self._run(self._clock.now_us)
                 self._restart(WATCHDOG)
         return reason

@@ -30,6 +30,7 @@ from poseloop.drivers.arduino.tables import (
     ToHost,
 )
 from poseloop.drivers.sim.lines import MAX_ON_US, InputLine, OutputLine, make_line
+from poseloop.drivers.sim.outputs import Clock, Edge, Outputs
 
 LINES = 8
 PINS = 70
@@ -39,21 +40,6 @@ MAX_LEASE_MS = 10_000
 
 POWER_UP = 1
 """Cause of a reset, see `poseloop.drivers.arduino.tables.RESET_CAUSES`."""
-
-
-class Edge(NamedTuple):
-    """One output changed its level."""
-
-    at_us: int
-    """On the caller's clock."""
-    board_us: int
-    """On the board's own clock, which starts at power-up; not wrapped."""
-    line: int
-    pin: int
-    active: bool
-    high: bool
-    seq: int
-    """Sequence number of the command that caused it; 0 = none did."""
 
 
 class Step(NamedTuple):
@@ -74,12 +60,10 @@ class Firmware:
             start_us: what its clock shows at power-up.
         """
         self._protocol = protocol
-        self._start_us = start_us
-        self._now = 0
-        self._powered_us = 0
+        self._clock = Clock(start_us)
+        self._outputs = Outputs(self._clock, self._send)
         self._world: dict[int, bool] = {}
         self._out = bytearray()
-        self._edges: list[Edge] = []
         self.armed = False
         self._lease_us = self._lease_ends_us = 0
         self._lines: list[OutputLine | InputLine | None] = []
@@ -147,82 +131,24 @@ class Firmware:
 
     def _run(self, until_us: int) -> None:
         while (deadline := self.deadline_us) is not None and deadline <= until_us:
-            self._now = deadline
+            self._clock.now_us = deadline
             if self.armed and self._lease_ends_us <= deadline:
                 self._disarm_now(State.LEASE_LAPSED, Cause.LEASE, 0)
                 continue
             for line in self._lines:
                 if line is not None and line.due_us == deadline:
                     if isinstance(line, OutputLine):
-                        self._act(line)
+                        self._outputs.act(line)
                     else:
                         self._look(line)
-        self._now = until_us
-
-    def _act(self, line: OutputLine) -> None:
-        """Make the edge that is due, and find out when the next one is."""
-        if line.kind == ToBoard.SYNC:
-            self._write_bit(line)
-            return
-        if not line.on:
-            self._set(line, True, line.seq)
-            line.due_us = self._now + line.on_us
-            if line.kind == ToBoard.LEVEL:
-                line.due_us, line.limit = self._now + line.max_on_us, Cause.MAX_ON
-                spent_us = line.duty.spent_us(self._now)
-                if spent_us is not None and spent_us < line.due_us:
-                    line.due_us, line.limit = spent_us, Cause.DUTY
-            return
-        cut = line.kind == ToBoard.LEVEL
-        self._set(line, False, 0 if cut else line.seq)
-        line.count -= 1
-        if line.count == 0:
-            line.free()
-        else:
-            line.due_us = line.since_us + line.period_us
-        if cut:
-            self._send(ToHost.STATE, 0, State.LIMIT, line.limit, line.index, self._wire_time())
-
-    def _write_bit(self, line: OutputLine) -> None:
-        """Write the start bit, the next bit of the code, or the end of the last one; only first and last are told."""
-        first, last = line.count == SYNC_BITS + 1, line.count == 0
-        active = first or (not last and bool(line.code & 1))
-        if active != line.on:
-            self._move(line, active, line.seq)
-        if first or last:
-            self._send(ToHost.EDGE, line.seq, line.index, active, self._wire_time())
-        if last:
-            line.free()
-            return
-        if not first:
-            line.code >>= 1
-        line.count -= 1
-        line.due_us = self._now + line.on_us
-
-    def _set(self, line: OutputLine, active: bool, seq: int) -> None:
-        """Move a pin, and tell of it as its command wants."""
-        self._move(line, active, seq)
-        if line.kind != ToBoard.CAMERA:
-            self._send(ToHost.EDGE, seq, line.index, active, self._wire_time())
-        elif active:
-            self._send(ToHost.FRAME, seq, line.index, line.code & 0xFFFFFFFF, self._wire_time())
-            line.code += 1
-
-    def _move(self, line: OutputLine, active: bool, seq: int) -> None:
-        line.on = active
-        if active:
-            line.since_us = self._now
-        else:
-            line.duty.add(line.since_us, self._now)
-        high = active == line.active_high
-        self._edges.append(Edge(self._now, self._board_time(), line.index, line.pin, active, high, seq))
+        self._clock.now_us = until_us
 
     def _look(self, line: InputLine) -> None:
         active = self._active(line)
         line.due_us = None
         if active == line.reported:
             return
-        if self._now < line.reported_us + INPUT_HOLD_US:
+        if self._clock.now_us < line.reported_us + INPUT_HOLD_US:
             line.due_us = line.reported_us + INPUT_HOLD_US
             return
         self._report(line, active)
@@ -231,13 +157,13 @@ class Firmware:
         return self._world.get(line.pin, line.pull_up) == line.active_high
 
     def _report(self, line: InputLine, active: bool) -> None:
-        line.reported, line.reported_us = active, self._now
-        self._send(ToHost.INPUT, 0, line.index, active, self._wire_time(line.changed_us))
+        line.reported, line.reported_us = active, self._clock.now_us
+        self._send(ToHost.INPUT, 0, line.index, active, self._clock.wire_us(line.changed_us))
 
     def _obey(self, frame: WireFrame) -> None:
         kind, seq, payload = frame
         if kind == ToBoard.HELLO and payload:
-            self._switch_off(self._outputs(), seq)
+            self._outputs.switch_off(self._output_lines(), seq)
             self._forget_settings()
             self._greeted, self._last_seq = True, seq
             self._boot(seq)
@@ -254,7 +180,7 @@ class Firmware:
             return
         reason = self._refusal(kind, seq, payload, newer)
         if reason is not None:
-            self._send(ToHost.REFUSED, seq, reason, kind, self._wire_time())
+            self._send(ToHost.REFUSED, seq, reason, kind, self._clock.wire_us())
 
     def _refusal(self, kind: int, seq: int, payload: bytes, newer: bool) -> Reason | None:
         """Carry a command out, or say why not. The order of these checks is part of the protocol."""
@@ -264,7 +190,7 @@ class Firmware:
         if len(payload) != LAYOUTS[kind].size:
             return Reason.BAD_LENGTH
         if handler is None:
-            self._send(ToHost.PONG, seq, self._wire_time(), min(self._decoder.damaged, 0xFFFF), 0)
+            self._send(ToHost.PONG, seq, self._clock.wire_us(), min(self._decoder.damaged, 0xFFFF), 0)
             return None
         if not self._greeted:
             return Reason.NO_HELLO
@@ -308,9 +234,9 @@ class Firmware:
         self._settings[index + 1] = payload
         self._ack(seq)
         if isinstance(before, OutputLine):
-            self._switch_off([before], 0)
+            self._outputs.switch_off([before], 0)
         if isinstance(line, InputLine):
-            line.changed_us = self._now
+            line.changed_us = self._clock.now_us
             self._report(line, self._active(line))
         return None
 
@@ -319,17 +245,17 @@ class Firmware:
             return Reason.NOT_CONFIGURED
         if checksum != crc16(b"".join(self._settings)):
             return Reason.SETTINGS_DIFFER
-        self._lease_ends_us = self._now + self._lease_us
+        self._lease_ends_us = self._clock.now_us + self._lease_us
         self._ack(seq)
         if not self.armed:
             self.armed = True
-            self._send(ToHost.STATE, seq, State.ARMED, Cause.COMMAND, NO_LINE, self._wire_time())
+            self._send(ToHost.STATE, seq, State.ARMED, Cause.COMMAND, NO_LINE, self._clock.wire_us())
         return None
 
     def _renew(self, seq: int) -> Reason | None:
         if not self.armed:
             return Reason.NOT_ARMED
-        self._lease_ends_us = self._now + self._lease_us
+        self._lease_ends_us = self._clock.now_us + self._lease_us
         return None
 
     def _pulse(self, seq: int, line: int, delay_us: int, on_us: int) -> Reason | None:
@@ -356,7 +282,7 @@ class Firmware:
             return Reason.BAD_LINE
         if not line.kinds & KindFlag.CAMERA:
             return Reason.KIND_NOT_ALLOWED
-        self._switch_off([line], seq)
+        self._outputs.switch_off([line], seq)
         self._ack(seq)
         return None
 
@@ -369,48 +295,39 @@ class Firmware:
         line = self._output(index)
         if line is None:
             return Reason.BAD_LINE
-        others = sum(other.load for other in self._outputs())
-        reason = line.objection(kind, on_us, period_us, count, self._now, others)
+        others = sum(other.load for other in self._output_lines())
+        reason = line.objection(kind, on_us, period_us, count, self._clock.now_us, others)
         if reason is not None:
             return reason
-        line.begin(kind, seq, self._now + delay_us, on_us, period_us, count, code)
+        line.begin(kind, seq, self._clock.now_us + delay_us, on_us, period_us, count, code)
         self._ack(seq)
         return None
 
     def _off(self, seq: int, payload: bytes) -> None:
         """Switch off; whatever does not name exactly one output means all of them."""
         index = payload[0] if len(payload) == 1 else ALL
-        named = [line for line in self._outputs() if line.index == index]
+        named = [line for line in self._output_lines() if line.index == index]
         self._ack(seq)
-        self._switch_off(named or self._leased(), seq)
+        self._outputs.switch_off(named or self._leased(), seq)
 
     def _output(self, index: int) -> OutputLine | None:
         line = self._lines[index] if index < len(self._lines) else None
         return line if isinstance(line, OutputLine) else None
 
     def _leased(self) -> list[OutputLine]:
-        return [line for line in self._outputs() if line.leased]
+        return [line for line in self._output_lines() if line.leased]
 
-    def _outputs(self) -> list[OutputLine]:
+    def _output_lines(self) -> list[OutputLine]:
         return [line for line in self._lines if isinstance(line, OutputLine)]
 
-    def _switch_off(self, lines: Sequence[OutputLine], seq: int) -> None:
-        for line in lines:
-            # A sync tells where it begins and ends, whatever its bits are.
-            if line.kind == ToBoard.SYNC and line.count <= SYNC_BITS and not line.on:
-                self._send(ToHost.EDGE, seq, line.index, False, self._wire_time())
-            if line.on:
-                self._set(line, False, seq)
-            line.free()
-
     def _disarm_now(self, state: State, cause: Cause, seq: int) -> None:
-        self._switch_off(self._leased(), seq)
+        self._outputs.switch_off(self._leased(), seq)
         if self.armed:
             self.armed = False
-            self._send(ToHost.STATE, seq, state, cause, NO_LINE, self._wire_time())
+            self._send(ToHost.STATE, seq, state, cause, NO_LINE, self._clock.wire_us())
 
     def _forget_settings(self) -> None:
-        self._switch_off(self._outputs(), 0)
+        self._outputs.switch_off(self._output_lines(), 0)
         self.armed = False
         self._lease_us = self._lease_ends_us = 0
         self._lines = []
@@ -423,36 +340,29 @@ class Firmware:
         self._last_seq = 0
         self._reset_cause = cause
 
-    def _board_time(self) -> int:
-        return self._start_us + self._now - self._powered_us
-
-    def _wire_time(self, at_us: int | None = None) -> int:
-        ago = 0 if at_us is None else self._now - at_us
-        return (self._board_time() - ago) & 0xFFFFFFFF
-
     def _restart(self, cause: int) -> None:
         said = len(self._out)
-        self._switch_off(self._outputs(), 0)
+        self._outputs.switch_off(self._output_lines(), 0)
         del self._out[said:]  # the pins change, but a board that restarts does not report it
         self._forget_all(cause)
-        self._powered_us = self._now
+        self._clock.powered_us = self._clock.now_us
         self._boot(0)
 
     def _boot(self, seq: int) -> None:
         boot = Boot(
             self._protocol, 1, 0, 0, SIMULATED, LINES, self._reset_cause, MIN_ON_US, MAX_ON_US, MIN_LEASE_MS,
-            MAX_LEASE_MS, self._wire_time(),
+            MAX_LEASE_MS, self._clock.wire_us(),
         )  # fmt: skip
         self._send(ToHost.BOOT, seq, *boot)
 
     def _ack(self, seq: int) -> None:
-        self._send(ToHost.ACK, seq, self._wire_time())
+        self._send(ToHost.ACK, seq, self._clock.wire_us())
 
     def _send(self, kind: ToHost, seq: int, *values: int) -> None:
         self._out += encode(kind, seq, LAYOUTS[kind].pack(*values))
 
     def _step(self) -> Step:
-        step = Step(bytes(self._out), tuple(self._edges))
+        step = Step(bytes(self._out), tuple(self._outputs.edges))
         self._out.clear()
-        self._edges.clear()
+        self._outputs.edges.clear()
         return step

@@ -206,6 +206,8 @@ def as_text(report: Mapping[str, Any]) -> str:
         lines.append("triggers   " + ", ".join(f"{count} {what}" for what, count in report["triggers"].items()))
         lines.extend(f"           {count} x {reason}" for reason, count in report["refusals"].items())
     for name, counts in report["boards"].items():
+        if "camera_triggers" in counts:
+            lines.append(f"board      {name}: it triggered the cameras {counts['camera_triggers']} x")
         if counts["lapses"]:
             lines.append(f"board      {name}: its lease lapsed {counts['lapses']} x, all outputs off each time")
     for name, state in report["protocols"].items():

