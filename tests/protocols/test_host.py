@@ -353,7 +353,5 @@ def test_close_closes_every_board_once() -> None:
 
 
 def test_two_protocols_on_one_line_are_refused() -> None:
-    text = RIG.format(protocol="Always", rearm=0, age_ms=1000) + '[protocols.other]\nuse = "parts.py:Always"\n'
-    rig = parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols"))
     with pytest.raises(ConfigError, match=r"protocols\.other: it switches desk\.laser, which protocols\.task"):
-        Host(rig).open()
+        Bench(protocol='Always"\n[protocols.other]\nuse = "parts.py:Always')
