@@ -17,6 +17,9 @@ SETTLE_S = 2.0
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 NEVER_SKIPPED_IN_CI = ("real_data", "firmware", "tensorflow")
 
+# Read by pylon when it is loaded: as many cameras as the largest rig of the tests has.
+os.environ.setdefault("PYLON_CAMEMU", "4")
+
 # An example's first call may compile a kernel, so a time limit per example would be noise.
 hypothesis.settings.register_profile("poseloop", deadline=None, derandomize=IN_CI)
 hypothesis.settings.load_profile("poseloop")

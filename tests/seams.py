@@ -7,7 +7,9 @@ from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.message.osc import OscBoard
 from poseloop.drivers.message.zeromq import ZeromqBoard
 from poseloop.drivers.nidaq.board import NidaqBoard
+from poseloop.drivers.opencv.camera import OpenCVCamera
 from poseloop.drivers.openephys.board import OpenEphysBoard
+from poseloop.drivers.pylon.camera import BaslerCamera
 from poseloop.drivers.replay.camera import ReplayCamera
 from poseloop.drivers.serial_bytes.board import SerialBytesBoard
 from poseloop.drivers.sim.board import SimulatedBoard
@@ -18,7 +20,12 @@ from poseloop.live.vision.ort import OnnxRuntime
 from poseloop.protocols.region import Region
 
 settings: Any = None
-cameras: list[Camera] = [SimulatedCamera("sim", settings), ReplayCamera("replay", settings)]
+cameras: list[Camera] = [
+    SimulatedCamera("sim", settings),
+    ReplayCamera("replay", settings),
+    BaslerCamera("pylon", settings),
+    OpenCVCamera("opencv", settings),
+]
 boards: list[Board] = [
     SimulatedBoard("sim", settings),
     ArduinoBoard("arduino", settings),

@@ -59,3 +59,46 @@ def test_clock_map_finds_offset_and_drift_through_jitter() -> None:
     # Asymmetry of the quickest quarter of 60 exchanges, averaged by the fit: well under half the tail's mean.
     assert max(errors) < 200_000
     assert clock.drift_ppm == pytest.approx(50, abs=10)
+
+
+def exchange(clock: ClockMap, device_ns: int, host_ns: int, way_ns: int = 100_000) -> None:
+    """One whose two ways take equally long."""
+    clock.add(host_ns - way_ns, device_ns, host_ns + way_ns)
+
+
+def test_clock_map_leaves_out_what_cannot_be_true() -> None:
+    clock = ClockMap()
+    for second in range(40):
+        device = second * 1_000_000_000
+        # Every eighth answer is the one before, or from nowhere; and no slower than the others.
+        wrong = {3: -1_000_000_000, 7: 3_600_000_000_000}.get(second % 8, 0)
+        exchange(clock, device + wrong, 7_000_000_000 + device)
+    assert clock.rejected == 10
+    assert clock.samples == 30
+    assert clock.to_host(40_000_000_000) == pytest.approx(47_000_000_000, abs=1000)
+    assert clock.drift_ppm == pytest.approx(0, abs=0.1)
+
+
+def test_clock_map_begins_anew_when_the_device_was_set() -> None:
+    clock = ClockMap()
+    for second in range(30):
+        exchange(clock, second * 1_000_000_000, 5_000_000_000 + second * 1_000_000_000)
+    # PTP took over: from now on the device counts from another epoch.
+    epoch = 1_700_000_000_000_000_000
+    for second in range(30, 33):
+        exchange(clock, epoch + second * 1_000_000_000, 5_000_000_000 + second * 1_000_000_000)
+    assert clock.samples == 3
+    assert clock.to_host(epoch + 33_000_000_000) == pytest.approx(38_000_000_000, abs=1000)
+
+
+@pytest.mark.parametrize("drift", [0.995, 1.0, 1.005])
+def test_clock_map_bears_a_bad_resonator_and_long_breaks(drift: float) -> None:
+    random = np.random.default_rng(1)
+    clock = ClockMap()
+    at = 0
+    for i in range(100):
+        at += 10_000_000 if i < 16 else int(random.choice([100_000_000, 5_000_000_000]))
+        out, back = (200_000 + random.exponential(500_000, 2)).astype(int)
+        clock.add(at - int(out), round(at * drift), at + int(back))
+    assert clock.rejected == 0
+    assert clock.drift_ppm == pytest.approx((1 / drift - 1) * 1e6, abs=30)

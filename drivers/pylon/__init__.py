@@ -1,0 +1,1 @@
+"""Basler cameras, through the vendor's pypylon."""
