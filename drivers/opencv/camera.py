@@ -114,7 +114,8 @@ class OpenCVCamera:
             if not capture.isOpened():
                 raise ConnectError(
                     self._name,
-                    f"device {source} cannot be opened: it is not there (see `poseloop devices`), or another program has it",
+                    f"device {source} cannot be opened: it is not there, or another program has it. "
+                    f"`poseloop devices` lists what is there",
                 )
             self._configure(capture)
             self._format = self._look(capture)
