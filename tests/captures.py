@@ -8,9 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-READ_TIMEOUT_S = 2.0
-"""How long a read waits for a camera that gives nothing; with V4L2 it is 10 s."""
-
 
 @dataclass
 class UsbCamera:
@@ -26,6 +23,8 @@ class UsbCamera:
     there: bool = True
     frames: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     """One for each frame that it will give."""
+    patience_s: float = 0.7
+    """How long a read waits for a frame; with V4L2 it is 10 s."""
     taken_ms: float = 0.0
     """What it tells as a frame's time; 0 = nothing."""
     opened: int = 0
@@ -89,7 +88,7 @@ class _Capture:
         return float(self.device.held.get(prop, 0.0))
 
     def grab(self) -> bool:
-        came = self.device.frames.acquire(timeout=READ_TIMEOUT_S) and self.device.there
+        came = self.device.frames.acquire(timeout=self.device.patience_s) and self.device.there
         if came:
             self.number = self.device.count
             self.device.count += 1

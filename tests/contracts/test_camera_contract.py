@@ -92,7 +92,7 @@ def opencv(device: int | Path) -> Camera:
 
 def one_usb_frame(patch: pytest.MonkeyPatch) -> None:
     # One more is looked at by open().
-    UsbCamera(frames=threading.Semaphore(2)).plug_in(patch)
+    UsbCamera(frames=threading.Semaphore(2), patience_s=2.0).plug_in(patch)
 
 
 def basler(**options: Any) -> Camera:
