@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ def main() -> int:
     results = [measure(rig, arguments.fps, count, inference) for inference in (False, True)]
     print(f"\n{arguments.cameras} emulated Basler cameras, {arguments.width}x{arguments.height}, {arguments.model}")
     print(f"  {'':<34}{'capture only':>14}{'with inference':>16}")
-    for title, value in (
+    rows: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
         ("pulses", lambda r: r["pulses"]),
         ("pulses a second", lambda r: r["pulses_a_second"]),
         ("sets captured", lambda r: r["sets"]["captured"]),
@@ -203,8 +203,12 @@ def main() -> int:
         ("skew of a set, median, ms", lambda r: r["skew_ms"]["p50"]),
         ("frame to pose, p50, ms", lambda r: r["latency_ms"]["frame_to_pose"]["p50"]),
         ("frame to pose, p99, ms", lambda r: r["latency_ms"]["frame_to_pose"]["p99"]),
-    ):
-        print(f"  {title:<34}{value(results[0]):>14}{value(results[1]):>16}")
+    ]
+    for title, value in rows:
+        print(
+            f"  {title:<34}"
+            + "".join(f"{value(result):>{width}}" for result, width in zip(results, (14, 16), strict=True))
+        )
     if arguments.report is not None:
         reports.write({"runs": results, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
     good = all(r["pulses_without_a_set"] == 0 and not any(r["unaccounted"].values()) for r in results)

@@ -1,7 +1,8 @@
 """A recording as a camera: a video file, or a folder of pictures, at its own pace or as fast as it is asked for.
 
 Nothing is skipped: frames that are fetched late are delivered at once, one after the other (see
-`poseloop.drivers.paced`). A recording is its own trigger, so every trigger of the rig file is accepted.
+`poseloop.drivers.paced`). Recordings of one rig begin together. With ``trigger = "free"`` each keeps its own frame
+times; with a trigger they are recordings of cameras that had one, so that frame i of all of them was taken at one time.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class ReplayCamera:
         fps: float | None = Field(None, gt=0)
         """Frames a second; required for a folder, overrides the recorded times of a video."""
         colour: Literal["grey", "rgb"] = "rgb"
+        skip: int = Field(0, ge=0)
+        """Frames at the beginning that are left out: it brings a video that was begun earlier into step."""
+        frames: int | None = Field(None, ge=1)
+        """How many are delivered, and then it ends (or begins again); none = all."""
         loop: bool = False
         """Begin again at the end, for ever; the index goes on counting."""
 
@@ -70,8 +75,10 @@ class ReplayCamera:
         self._finished = False
         self._rewound = True
         self._next_ns: int | None = None
+        self._first_ns = 0
         self._last_ns = 0
         self._round_ns = 0
+        self._in_round = 0
 
     @property
     def name(self) -> str:
@@ -113,11 +120,11 @@ class ReplayCamera:
             self._recording = recording
 
     def start(self, trigger: str) -> None:
-        """Begin at the first frame; frame times count from now.
+        """Begin at the first frame; frame times count from the start of the rig's first camera.
 
         Raises:
-            ConnectError: the camera is not open.
-            DataError: the recording is gone.
+            ConnectError: the camera is not open, or its rate is not that of the others with the same trigger.
+            DataError: the recording is gone, or ``skip`` leaves nothing of it.
         """
         with self._delivery.lock:
             if self._recording is None:
@@ -128,8 +135,13 @@ class ReplayCamera:
             self._finished = False
             self._round_ns = 0
             # Decoders take a while to get going: the first frame must not be late for that.
-            self._next_ns = self._recording.advance()
-            self._delivery.start()
+            self._next_ns = self._begin(self._recording)
+            self._delivery.start(trigger, self._name, self.format.fps)
+            # A camera that comes back to a rig that runs goes on where the others are.
+            for _ in range(self._delivery.passed):
+                if self._next_ns is not None:
+                    self._last_ns, self._next_ns = self._next_ns, self._advance(self._recording)
+            self._finished = self._next_ns is None
 
     def grab(self, into: Image, timeout_s: float) -> Stamp | None:
         """Deliver the next frame at its time.
@@ -185,10 +197,35 @@ class ReplayCamera:
             raise ConnectError(self._name, f"{path} is a folder of pictures, which have no times: give fps")
         return Pictures(path, colour, fps)
 
-    def _advance(self, recording: Recording) -> int | None:
-        offset_ns = recording.advance()
-        if offset_ns is None and self._settings.loop:
-            self._round_ns = self._last_ns + recording.period_ns
-            recording.rewind()
+    def _begin(self, recording: Recording) -> int:
+        """Go to the first frame that is delivered; its time is 0."""
+        for _ in range(self._settings.skip + 1):
             offset_ns = recording.advance()
-        return None if offset_ns is None else self._round_ns + offset_ns
+            if offset_ns is None:
+                raise DataError(f"{self._settings.path}: expected more than {self._settings.skip} frames (skip)")
+        self._first_ns = offset_ns or 0
+        self._in_round = 1
+        return 0
+
+    def _advance(self, recording: Recording) -> int | None:
+        """Time of the next frame since the start; None at the end."""
+        most = self._settings.frames
+        offset_ns = recording.advance() if most is None or self._in_round < most else None
+        if offset_ns is not None:
+            self._in_round += 1
+            return self._round_ns + offset_ns - self._first_ns
+        if not self._settings.loop:
+            return None
+        self._check_round()
+        self._round_ns = self._last_ns + recording.period_ns
+        recording.rewind()
+        return self._round_ns + self._begin(recording)
+
+    def _check_round(self) -> None:
+        """Recordings of one trigger must be equally long to begin again together."""
+        other, frames = self._delivery.schedule.round_of(self._name, self._in_round)
+        if self._delivery.triggered and frames != self._in_round:
+            raise DataError(
+                f"{self._settings.path}: has {self._in_round} frames, but {other}'s recording {frames}, so they would "
+                f"not begin again together: give all of them the same number of frames"
+            )

@@ -12,7 +12,7 @@ from poseloop.drivers.sim.view import TopView
 from poseloop.drivers.sim.world import Arena, Body
 from poseloop.live.types import Image
 
-__all__ = ["DYES", "DYE_RADIUS_MM", "Painter"]
+__all__ = ["DYES", "DYE_RADIUS_MM", "Noise", "Painter", "lay_dye", "pear"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -53,18 +53,11 @@ class Painter:
         self._view = view
         rng = np.random.default_rng(seed)
         self._background = _background(width, height, arena, view, rng)
-        self._noise: tuple[Image, Image] | None = None
-        if noise > 0:
-            field = rng.normal(0, noise, (height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3)).round()
-            # Sums of unsigned pictures are what OpenCV adds fastest: the two signs lie apart.
-            self._noise = (np.clip(field, 0, 255).astype(np.uint8), np.clip(-field, 0, 255).astype(np.uint8))
-        self._trunk = _pear(length=78.0, width=37.0, centre=-4.0, taper=0.22)
-        self._head = _pear(length=42.0, width=21.0, centre=12.0, taper=0.42)
-        self._ear = _pear(length=15.0, width=15.0, centre=0.0, taper=0.0)
-        self._dyes = np.array(DYES, np.float64)
+        self._noise = Noise(width, height, noise, rng)
+        self._trunk = pear(length=78.0, width=37.0, centre=-4.0, taper=0.22)
+        self._head = pear(length=42.0, width=21.0, centre=12.0, taper=0.42)
+        self._ear = pear(length=15.0, width=15.0, centre=0.0, taper=0.0)
         self._radius_px = DYE_RADIUS_MM * view.px_per_mm
-        reach = ceil(self._radius_px + 1)
-        self._around = np.arange(-reach, reach + 1)
 
     def paint(self, into: Image, body: Body | None, number: int) -> None:
         """Draw a whole frame.
@@ -77,8 +70,7 @@ class Painter:
         np.copyto(into, self._background)
         if body is not None:
             self._animal(into, body)
-        if self._noise is not None:
-            self._add_noise(into, number)
+        self._noise.add(into, number)
 
     def _animal(self, into: Image, body: Body) -> None:
         self._fill(into, self._trunk * 1.06, body.centre + _SHADOW, body.heading, _FLOOR - 34)
@@ -96,7 +88,8 @@ class Painter:
                 self._fill(into, self._ear * size, ear, body.head, grey)
         for i, grey in enumerate(_FUR[:3]):
             self._fill(into, self._head * (1 - 0.8 * i / shades), body.neck, body.head, grey + 4)
-        self._dye(into, self._view.to_px(body.keypoints))
+        for centre, dye in zip(self._view.to_px(body.keypoints), DYES, strict=True):
+            lay_dye(into, centre, self._radius_px, dye)
 
     def _fill(self, into: Image, outline: Float64, origin: Float64, angle: float, grey: int) -> None:
         """Fill an outline ((N, 2) mm along and left of an axis)."""
@@ -108,38 +101,53 @@ class Painter:
     def _fixed(points: Float64) -> npt.NDArray[np.int32]:
         return np.rint(points * (1 << _SHIFT)).astype(np.int32)
 
-    def _dye(self, into: Image, centres: Float64) -> None:
-        """Lay a disc of dye on each centre ((K, 2) px).
 
-        OpenCV's own discs are up to 0.1 px off their centre; here the share of each pixel follows from its distance.
-        """
-        height, width = into.shape[:2]
-        for (x, y), dye in zip(centres.tolist(), self._dyes, strict=True):
-            columns, rows = self._around + round(x), self._around + round(y)
-            inside = np.s_[
-                max(rows[0], 0) : min(rows[-1] + 1, height), max(columns[0], 0) : min(columns[-1] + 1, width)
-            ]
-            distance = np.hypot(
-                np.arange(inside[1].start, inside[1].stop) - x,
-                (np.arange(inside[0].start, inside[0].stop) - y)[:, np.newaxis],
-            )
-            share = np.clip(self._radius_px + 0.5 - distance, 0, 1)[..., np.newaxis]
-            under = into[inside]
-            np.copyto(under, np.rint(under + share * (dye - under)), casting="unsafe")
+def lay_dye(into: Image, centre: Float64, radius_px: float, dye: tuple[int, int, int]) -> None:
+    """Lay a disc of dye on a centre ((2,) px).
 
-    def _add_noise(self, into: Image, number: int) -> None:
-        if self._noise is None:
+    OpenCV's own discs are up to 0.1 px off their centre; here the share of each pixel follows from its distance.
+    """
+    height, width = into.shape[:2]
+    x, y = float(centre[0]), float(centre[1])
+    reach = ceil(radius_px + 1)
+    left, top = round(x) - reach, round(y) - reach
+    rows = slice(max(top, 0), min(top + 2 * reach + 1, height))
+    columns = slice(max(left, 0), min(left + 2 * reach + 1, width))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
+    distance = np.hypot(
+        np.arange(columns.start, columns.stop) - x, (np.arange(rows.start, rows.stop) - y)[:, np.newaxis]
+    )
+    share = np.clip(radius_px + 0.5 - distance, 0, 1)[..., np.newaxis]
+    under = into[rows, columns]
+    np.copyto(under, np.rint(under + share * (np.array(dye, np.float64) - under)), casting="unsafe")
+
+
+class Noise:
+    """Pixel noise that is another one in every frame, for the price of two sums."""
+
+    def __init__(self, width: int, height: int, strength: float, rng: np.random.Generator) -> None:
+        """Draw a field of normal noise; ``strength`` is its standard deviation in grey levels, 0 = none."""
+        self._fields: tuple[Image, Image] | None = None
+        if strength > 0:
+            field = rng.normal(0, strength, (height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3)).round()
+            # Sums of unsigned pictures are what OpenCV adds fastest: the two signs lie apart.
+            self._fields = (np.clip(field, 0, 255).astype(np.uint8), np.clip(-field, 0, 255).astype(np.uint8))
+
+    def add(self, into: Image, number: int) -> None:
+        """Add the noise of frame ``number``."""
+        if self._fields is None:
             return
         # A multiplicative hash (Knuth, The Art of Computer Programming 3, 6.4) scatters successive numbers.
         place = number * 2654435761 % 2**32 // 2**8
         row, column = place % _NOISE_MARGIN, place // _NOISE_MARGIN % _NOISE_MARGIN
         cut = np.s_[row : row + into.shape[0], column : column + into.shape[1]]
-        more, less = self._noise if place & 1 else self._noise[::-1]
+        more, less = self._fields if place & 1 else self._fields[::-1]
         cv2.add(into, more[cut], dst=into)
         cv2.subtract(into, less[cut], dst=into)
 
 
-def _pear(length: float, width: float, centre: float, taper: float) -> Float64:
+def pear(length: float, width: float, centre: float, taper: float) -> Float64:
     """Outline (N, 2) mm of an ellipse that is broader behind, by ``taper``; ``centre`` lies along the axis."""
     at = np.linspace(0, 2 * pi, 40, endpoint=False)
     along = np.cos(at)
