@@ -39,6 +39,8 @@ class CameraClock:
             features.set("the event of an exposure's end", "On", "EventNotification")
             # They become readable with the first event.
             self._events = features.node("EventExposureEndFrameID"), features.node("EventExposureEndTimestamp")
+        self._known = (-1, 0)
+        """The newest frame whose exposure an event told: id and time."""
         self._readable = features.readable
         exposure_us = features.get("ExposureTimeAbs", "ExposureTime")
         self._half_exposure_ns = round(float(exposure_us or 0) * 500)
@@ -52,6 +54,7 @@ class CameraClock:
 
     def start(self) -> None:
         """Exchange times until a frame's time can be mapped."""
+        self._known = (-1, now_ns())
         if self._latch is not None and self._value is not None:
             for _ in range(_FIRST):
                 self._exchange()
@@ -72,11 +75,23 @@ class CameraClock:
             device_ns = self._ns(ticks)
             return self._map.to_host(device_ns) + self._half_exposure_ns, device_ns
         if self._events is not None and self._readable(self._events[1]):
-            ended_ns = int(self._events[1].Value)
-            # What the nodes hold is the newest event: perhaps of a later frame than this one.
-            if self._events[0].Value == block and 0 <= now_ns() - ended_ns < _PLAUSIBLE_NS:
-                return ended_ns - self._half_exposure_ns, 0
+            frame, time = self._events
+            told, ended_ns = frame.Value, time.Value
+            if frame.Value != told:  # the next one came while they were read
+                told, ended_ns = frame.Value, time.Value
+            return self._by_event(int(told), int(ended_ns), block), 0
         return 0, 0
+
+    def _by_event(self, told: int, ended_ns: int, block: int) -> int:
+        """What the nodes hold is the newest event. If it is that of a later frame, this one lies in between."""
+        if told < block or not 0 <= now_ns() - ended_ns < _PLAUSIBLE_NS:
+            return 0
+        known, known_ns = self._known
+        at_ns = ended_ns - self._half_exposure_ns
+        if told > block:
+            at_ns = known_ns + (at_ns - known_ns) * (block - known) // (told - known)
+        self._known = (block, at_ns)
+        return at_ns
 
     def _exchange(self) -> None:
         latch, value = self._latch, self._value

@@ -437,3 +437,19 @@ def test_exchanges_become_rare_when_the_line_stands(monkeypatch: pytest.MonkeyPa
         mapped.refresh()
     assert len(latched) < 16 + 48 + 60
     assert np.diff(latched)[-5:].min() >= 5_000_000_000
+
+
+def test_frames_that_waited_get_times_between_those_that_are_known() -> None:
+    basler = camera(buffers=20, exposure_us=2000)
+    into = begin(basler, "hardware")
+    before_ns = clock.now_ns()
+    for _ in range(12):
+        pulse(basler)
+    assert basler.device.WaitForFrameTriggerReady(5000)
+    stamps = [basler.grab(into, LONG_S) for _ in range(12)]
+    exposed = [stamp.exposed_ns for stamp in stamps if stamp is not None]
+    assert before_ns < exposed[0]
+    assert (np.diff(exposed) > 0).all()
+    # They were all taken before the first of them was fetched.
+    assert exposed[-1] < min(stamp.arrived_ns for stamp in stamps if stamp is not None)
+    basler.close()

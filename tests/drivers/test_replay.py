@@ -247,6 +247,87 @@ def test_settings_are_read_relative_to_the_rig_file(tmp_path: Path) -> None:
     replay.close()
 
 
+# Several recordings as one rig
+
+
+@contextmanager
+def rig(folder: Path, lengths: list[int], trigger: str = "hardware", **options: Any) -> Iterator[list[ReplayCamera]]:
+    """Videos of these numbers of frames, started together."""
+    cameras = []
+    for number, length in enumerate(lengths):
+        path = write_video(folder / f"{number}.mkv", pictures(length))
+        settings = {"path": path, "pace": "none", **{key: value[number] for key, value in options.items()}}
+        cameras.append(ReplayCamera(f"cam{number}", ReplayCamera.Settings(**settings)))
+    try:
+        for one in cameras:
+            one.open()
+        for one in cameras:
+            one.start(trigger)
+        yield cameras
+    finally:
+        for one in cameras:
+            one.close()
+
+
+def all_of(replay: ReplayCamera, most: int = 100) -> list[Image]:
+    images: list[Image] = []
+    while len(images) < most:
+        into = np.zeros(replay.format.shape, np.uint8)
+        if replay.grab(into, LONG_S) is None:
+            break
+        images.append(into)
+    return images
+
+
+def test_skip_and_frames_bring_videos_into_step(tmp_path: Path) -> None:
+    images = pictures(9)
+    with rig(tmp_path, [9, 9, 9], skip=[0, 3, 8], frames=[4, 4, None]) as cameras:
+        got = [all_of(one) for one in cameras]
+        assert all(one.finished for one in cameras)
+    for one, expected in zip(got, (images[:4], images[3:7], images[8:]), strict=True):
+        np.testing.assert_array_equal(np.stack(one), np.stack(expected))
+
+
+def test_a_skipped_beginning_takes_no_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", pictures(5), times_ms=[0, 1000, 2000, 2010, 2030])
+    stamps, _ = read_all(path, pace="recorded", skip=2)
+    assert [stamp.exposed_ns - stamps[0].exposed_ns for stamp in stamps] == [0, 10_000_000, 30_000_000]
+
+
+def test_to_skip_more_than_there_is_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected more than 5 frames \(skip\)"), rig(tmp_path, [5], skip=[5]):
+        pass
+
+
+def test_a_shorter_recording_ends_and_the_others_go_on(tmp_path: Path) -> None:
+    with rig(tmp_path, [3, 6]) as (short, long):
+        assert len(all_of(short)) == 3
+        assert short.finished
+        assert not long.finished
+        assert len(all_of(long)) == 6
+
+
+def test_recordings_of_one_trigger_begin_again_together_or_not_at_all(tmp_path: Path) -> None:
+    with rig(tmp_path, [3, 5], loop=[True, True]) as (short, long):
+        assert len(all_of(short, 8)) == 8
+        with pytest.raises(DataError, match=r"1.mkv: has 5 frames, but cam0's recording 3, .* same number of frames"):
+            all_of(long, 8)
+    images = pictures(5)
+    with rig(tmp_path, [3, 5], loop=[True, True], frames=[3, 3]) as cameras:
+        for one in cameras:
+            np.testing.assert_array_equal(np.stack(all_of(one, 8)), np.stack([images[i % 3] for i in range(8)]))
+    with rig(tmp_path, [3, 5], trigger="free", loop=[True, True]) as cameras:
+        assert [len(all_of(one, 8)) for one in cameras] == [8, 8]
+
+
+def test_rates_that_differ_are_refused_with_one_trigger_only(tmp_path: Path) -> None:
+    words = r"^cam1: has 50 frames a second, but cam0 has 25"
+    with pytest.raises(ConnectError, match=words), rig(tmp_path, [3, 3], fps=[None, 50.0]):
+        pass
+    with rig(tmp_path, [3, 3], trigger="free", fps=[None, 50.0]) as cameras:
+        assert [len(all_of(one)) for one in cameras] == [3, 3]
+
+
 # Broken recordings
 
 
