@@ -60,6 +60,14 @@ def test_a_buffer_that_fails_leaves_a_gap_in_its_set_alone(rig: Rig, monkeypatch
     assert result["unaccounted"] == {"sets": 0, "frames": 0}
 
 
+def test_devices_lists_every_camera_with_model_and_serial_number(tmp_path: Path) -> None:
+    done = poseloop("devices", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for number in range(4):
+        assert f"Emulation, serial 0815-000{number} (CamEmu)" in done.stdout
+    assert "opencv" in done.stdout
+
+
 def test_the_rig_runs_as_typed_when_the_cameras_run_free(tmp_path: Path) -> None:
     text = RIG.read_text(encoding="utf-8")
     assert 'trigger = "hardware"' in text
