@@ -54,6 +54,9 @@ _FIRST_BLOCK = {"BaslerGigE": 1, "BaslerUsb": 0, "BaslerCamEmu": 0}
 _GIGE_BLOCKS = 65_535
 """Frame numbers of a GigE camera before they begin again at 1."""
 
+_NO_BLOCK = (1 << 64) - 1
+"""What pylon gives for a frame number where the transport has none."""
+
 _EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 
 _SLICE_MS = 100
@@ -175,9 +178,10 @@ class BaslerCamera:
                 camera.StopGrabbing()
                 self._set_trigger(trigger)
                 self._clock.start()
-                blocks = _GIGE_BLOCKS if camera.GetDeviceInfo().GetDeviceClass() == "BaslerGigE" else 0
-                first = _FIRST_BLOCK.get(camera.GetDeviceInfo().GetDeviceClass())
-                self._counter = BlockCounter(first, blocks)
+                kind = camera.GetDeviceInfo().GetDeviceClass()
+                first = _FIRST_BLOCK.get(kind)
+                self._counter = BlockCounter(first, _GIGE_BLOCKS if kind == "BaslerGigE" else 0)
+                self._last_block = (first or 0) - 1
                 self.failed = 0
                 camera.StartGrabbing(pylon.GrabStrategy_LatestImages)
             except self._genicam.GenericException as error:
@@ -379,7 +383,7 @@ class BaslerCamera:
                 continue
             try:
                 self._fired_ns = 0
-                block = int(result.BlockID)
+                block = self._block(result)
                 index = self._counter.index(block)
                 if not result.GrabSucceeded():
                     self.failed += 1
@@ -391,6 +395,14 @@ class BaslerCamera:
             finally:
                 result.Release()
         return None
+
+    def _block(self, result: Any) -> int:
+        block = int(result.BlockID)
+        if block == _NO_BLOCK:
+            # Then what pylon itself left out is all that can be known to be lost.
+            block = self._last_block + 1 + int(result.GetNumberOfSkippedImages())
+        self._last_block = block
+        return block
 
     def _copy(self, result: Any, into: Image) -> None:
         with result.GetArrayZeroCopy() as pixels:
