@@ -16,30 +16,16 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from poseloop.drivers.pylon import sdk
+from poseloop.drivers.pylon import sdk, setup
 from poseloop.drivers.pylon.clock import CameraClock
 from poseloop.drivers.pylon.count import BlockCounter
 from poseloop.drivers.pylon.sdk import Features
 from poseloop.live import config
 from poseloop.live.clock import Pacer, now_ns
-from poseloop.live.errors import ConnectError, DeviceLost, SettingRefused
-from poseloop.live.types import CameraFormat, Colour, Image, Stamp
+from poseloop.live.errors import ConnectError, DeviceLost
+from poseloop.live.types import CameraFormat, Image, Stamp
 
 __all__ = ["BaslerCamera"]
-
-_PIXELS = {
-    "Mono8": ("Mono8",),
-    "Bayer8": ("BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8"),
-    "RGB8": ("RGB8", "RGB8Packed"),
-    "BGR8": ("BGR8", "BGR8Packed"),
-}
-"""Key of the rig file → what cameras call it. A colour sensor has one of the four Bayer patterns."""
-
-_COLOURS = {
-    "Mono8": Colour.GREY,
-    **dict.fromkeys(_PIXELS["Bayer8"] + _PIXELS["RGB8"], Colour.RGB),
-    **dict.fromkeys(_PIXELS["BGR8"], Colour.BGR),
-}
 
 _DEMOSAIC = {
     "BayerRG8": cv2.COLOR_BAYER_RGGB2RGB,
@@ -56,8 +42,6 @@ _GIGE_BLOCKS = 65_535
 
 _NO_BLOCK = (1 << 64) - 1
 """What pylon gives for a frame number where the transport has none."""
-
-_EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 
 _SLICE_MS = 100
 """A grab that waits looks this often whether the camera is still there: pylon does not end its wait for that."""
@@ -176,7 +160,8 @@ class BaslerCamera:
             camera, pylon = self._camera, self._pylon
             try:
                 camera.StopGrabbing()
-                self._set_trigger(trigger)
+                setup.set_trigger(self._name, self._settings, self._features, trigger)
+                self._trigger = trigger
                 self._clock.start()
                 kind = camera.GetDeviceInfo().GetDeviceClass()
                 first = _FIRST_BLOCK.get(kind)
@@ -268,31 +253,8 @@ class BaslerCamera:
         if s.pfs is not None:
             self._load(camera)
         else:
-            features.set_if_there("Default", "UserSetSelector")
-            features.find("UserSetLoad").Execute()  # type: ignore[union-attr]
-        self._set_pixels()
-        if {s.width, s.height, s.offset_x, s.offset_y} != {None}:
-            # The region must fit into the sensor at every step.
-            features.set_if_there(0, "OffsetX")
-            features.set_if_there(0, "OffsetY")
-            for key, node in (
-                ("width", "Width"),
-                ("height", "Height"),
-                ("offset_x", "OffsetX"),
-                ("offset_y", "OffsetY"),
-            ):
-                if (value := getattr(s, key)) is not None:
-                    features.set(key, value, node)
-        for key, auto, nodes in (
-            ("exposure_us", "ExposureAuto", ("ExposureTimeAbs", "ExposureTime")),
-            ("gain", "GainAuto", ("Gain", "GainRaw")),
-        ):
-            value = getattr(s, key)
-            if value == "auto":
-                features.set(key, "Continuous", auto)
-            elif value is not None:
-                features.set_if_there("Off", auto)
-                features.set(key, value, *nodes)
+            setup.load_factory_settings(features)
+        setup.set_picture(self._name, s, features)
         camera.OutputQueueSize.Value = s.buffers
         # Beside those that wait: one is being filled, one is being copied, and one more keeps pylon from running dry.
         camera.MaxNumBuffer.Value = s.buffers + 3
@@ -301,8 +263,8 @@ class BaslerCamera:
         self._format = CameraFormat(
             int(features.get("Width") or 0),
             int(features.get("Height") or 0),
-            _COLOURS[self._pixels],
-            s.fps or self._rate(),
+            setup.COLOURS[self._pixels],
+            s.fps or setup.rate(features),
         )
 
     def _load(self, camera: Any) -> None:
@@ -316,55 +278,6 @@ class BaslerCamera:
             raise ConnectError(self._name, f"pfs: {file} cannot be read: {error.strerror}") from error
         except (self._genicam.GenericException, UnicodeDecodeError) as error:
             raise ConnectError(self._name, f"pfs: {file} does not fit this camera: {_first_line(error)}") from error
-
-    def _set_pixels(self) -> None:
-        wanted = self._settings.pixel_format
-        if wanted is not None:
-            last: SettingRefused | None = None
-            for name in _PIXELS[wanted]:
-                try:
-                    self._features.set("pixel_format", name, "PixelFormat")
-                    return
-                except SettingRefused as refused:
-                    last = refused
-            raise SettingRefused(self._name, "pixel_format", wanted, self._features.get("PixelFormat")) from last
-        got = self._features.get("PixelFormat")
-        if got not in _COLOURS:
-            raise SettingRefused(
-                self._name, "pixel_format", "a format of 8 bits", got, f"Give one of {', '.join(_PIXELS)}."
-            )
-
-    def _rate(self) -> float:
-        return float(
-            self._features.get("ResultingFrameRateAbs", "ResultingFrameRate", "BslResultingAcquisitionFrameRate") or 0
-        )
-
-    def _set_trigger(self, trigger: str) -> None:
-        s, features = self._settings, self._features
-        if trigger == "software" and s.fps is None:
-            raise ConnectError(self._name, "expected fps in the rig file: how often the software triggers")
-        selector = features.find("TriggerSelector")
-        for which in () if selector is None else selector.Symbolics:
-            with contextlib.suppress(SettingRefused):
-                features.set("trigger", which, "TriggerSelector")
-                features.set_if_there("Off", "TriggerMode")
-        if s.fps is not None:
-            features.set_if_there(True, "AcquisitionFrameRateEnable")
-            features.set("fps", s.fps, "AcquisitionFrameRateAbs", "AcquisitionFrameRate")
-        if trigger != "free":
-            # A camera's own rate would hold back pulses that come a little early.
-            features.set_if_there(False, "AcquisitionFrameRateEnable")
-            features.set("trigger", "FrameStart", "TriggerSelector")
-            features.set("trigger", "On", "TriggerMode")
-            source = s.line if trigger == "hardware" else "Software"
-            features.set("line" if trigger == "hardware" else "trigger", source, "TriggerSource")
-            features.set_if_there(_EDGES[s.edge], "TriggerActivation")
-        self._trigger = trigger
-        rate = self._rate()
-        if s.fps is not None and 0 < rate < s.fps * 0.999:
-            raise SettingRefused(
-                self._name, "fps", s.fps, round(rate, 2), "Shorten the exposure, make the region smaller, or lower fps."
-            )
 
     def _grab(self, into: Image, ends_ns: int) -> Stamp | None:
         camera = self._camera

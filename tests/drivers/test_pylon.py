@@ -136,7 +136,7 @@ def test_a_rate_that_the_camera_cannot_keep_up_with_is_refused(monkeypatch: pyte
     basler = camera(fps=200)
     basler.open()
     # The emulation is as fast as it is asked to be.
-    monkeypatch.setattr(basler, "_rate", lambda: 81.3)
+    monkeypatch.setattr("poseloop.drivers.pylon.setup.rate", lambda features: 81.3)
     for trigger in ("free", "hardware", "software"):
         with pytest.raises(SettingRefused, match=r"fps: expected 200.0, .* 81.3. Shorten the exposure"):
             basler.start(trigger)
@@ -441,8 +441,8 @@ def test_exchanges_become_rare_when_the_line_stands(monkeypatch: pytest.MonkeyPa
 
 def test_frames_that_waited_get_times_between_those_that_are_known() -> None:
     basler = camera(buffers=20, exposure_us=2000)
-    into = begin(basler, "hardware")
     before_ns = clock.now_ns()
+    into = begin(basler, "hardware")
     for _ in range(12):
         pulse(basler)
     assert basler.device.WaitForFrameTriggerReady(5000)
