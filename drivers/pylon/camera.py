@@ -12,13 +12,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import cv2
-import numpy as np
 from pydantic import Field
 
+from poseloop.drivers.blocks import BlockCounter
+from poseloop.drivers.pixels import COLOURS, fill
 from poseloop.drivers.pylon import sdk, setup
 from poseloop.drivers.pylon.clock import CameraClock
-from poseloop.drivers.pylon.count import BlockCounter
 from poseloop.drivers.pylon.sdk import Features
 from poseloop.live import config
 from poseloop.live.clock import Pacer, now_ns
@@ -26,13 +25,6 @@ from poseloop.live.errors import ConnectError, DeviceLost
 from poseloop.live.types import CameraFormat, Image, Stamp
 
 __all__ = ["BaslerCamera"]
-
-_DEMOSAIC = {
-    "BayerRG8": cv2.COLOR_BAYER_RGGB2RGB,
-    "BayerGB8": cv2.COLOR_BAYER_GBRG2RGB,
-    "BayerGR8": cv2.COLOR_BAYER_GRBG2RGB,
-    "BayerBG8": cv2.COLOR_BAYER_BGGR2RGB,
-}
 
 _FIRST_BLOCK = {"BaslerGigE": 1, "BaslerUsb": 0, "BaslerCamEmu": 0}
 """Class of device → number of an acquisition's first frame."""
@@ -263,7 +255,7 @@ class BaslerCamera:
         self._format = CameraFormat(
             int(features.get("Width") or 0),
             int(features.get("Height") or 0),
-            setup.COLOURS[self._pixels],
+            COLOURS[self._pixels],
             s.fps or setup.rate(features),
         )
 
@@ -319,11 +311,7 @@ class BaslerCamera:
 
     def _copy(self, result: Any, into: Image) -> None:
         with result.GetArrayZeroCopy() as pixels:
-            code = _DEMOSAIC.get(self._pixels)
-            if code is None:
-                np.copyto(into, pixels)
-            else:
-                cv2.cvtColor(pixels, code, dst=into)
+            fill(into, pixels, self._pixels)
 
     def _fire(self, left_ns: int) -> bool:
         """Trigger by software when it is time, unless a frame is on its way; False when it is not time yet."""

@@ -5,25 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from poseloop.drivers.pixels import COLOURS, PIXELS
 from poseloop.drivers.pylon.sdk import Features
 from poseloop.live.errors import ConnectError, SettingRefused
-from poseloop.live.types import Colour
 
-__all__ = ["COLOURS", "load_factory_settings", "rate", "set_picture", "set_trigger"]
-
-PIXELS = {
-    "Mono8": ("Mono8",),
-    "Bayer8": ("BayerRG8", "BayerGB8", "BayerGR8", "BayerBG8"),
-    "RGB8": ("RGB8", "RGB8Packed"),
-    "BGR8": ("BGR8", "BGR8Packed"),
-}
-"""Key of the rig file → what cameras call it. A colour sensor has one of the four Bayer patterns."""
-
-COLOURS = {
-    "Mono8": Colour.GREY,
-    **dict.fromkeys(PIXELS["Bayer8"] + PIXELS["RGB8"], Colour.RGB),
-    **dict.fromkeys(PIXELS["BGR8"], Colour.BGR),
-}
+__all__ = ["load_factory_settings", "rate", "set_picture", "set_trigger"]
 
 _EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poseloop.drivers.blocks import BlockCounter
+from poseloop.drivers.pixels import fill
 from poseloop.drivers.pylon import sdk
-from poseloop.drivers.pylon.camera import _DEMOSAIC, BaslerCamera
+from poseloop.drivers.pylon.camera import BaslerCamera
 from poseloop.drivers.pylon.clock import CameraClock
-from poseloop.drivers.pylon.count import BlockCounter
 from poseloop.live import clock
 from poseloop.live.config import validate
 from poseloop.live.errors import ConnectError, DeviceLost, PoseloopError, SettingRefused
@@ -233,7 +234,8 @@ def test_a_bayer_pattern_is_read_with_its_own_first_pixels(pattern: str) -> None
     for row, letters in enumerate((first, second)):
         for column, letter in enumerate(letters):
             raw[row::2, column::2] = rgb["RGB".index(letter)]
-    got = cv2.cvtColor(raw, _DEMOSAIC[pattern])
+    got = np.zeros((16, 16, 3), np.uint8)
+    fill(got, raw, pattern)
     np.testing.assert_array_equal(got, np.broadcast_to(rgb, (16, 16, 3)))
 
 
