@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from poseloop.drivers.arduino.board import ArduinoBoard
+from poseloop.drivers.genicam.camera import GenicamCamera
 from poseloop.drivers.message.osc import OscBoard
 from poseloop.drivers.message.zeromq import ZeromqBoard
 from poseloop.drivers.nidaq.board import NidaqBoard
@@ -25,6 +26,7 @@ cameras: list[Camera] = [
     ReplayCamera("replay", settings),
     BaslerCamera("pylon", settings),
     OpenCVCamera("opencv", settings),
+    GenicamCamera("genicam", settings),
 ]
 boards: list[Board] = [
     SimulatedBoard("sim", settings),
