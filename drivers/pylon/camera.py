@@ -288,11 +288,13 @@ class BaslerCamera:
                 continue
             try:
                 self._fired_ns = 0
+                if not result.GrabSucceeded():
+                    # Its number cannot be trusted; the next good frame's shows the gap.
+                    self.failed += 1
+                    self._last_block += 1 + int(result.GetNumberOfSkippedImages())
+                    continue
                 block = self._block(result)
                 index = self._counter.index(block)
-                if not result.GrabSucceeded():
-                    self.failed += 1
-                    continue
                 self._copy(result, into)
                 exposed_ns, device_ns = self._clock.exposed_ns(int(result.TimeStamp), block)
                 # A mapped time may err by more than the way of a frame took.
