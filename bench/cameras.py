@@ -82,8 +82,9 @@ class Pulses(threading.Thread):
         """Send them all, or until stopped."""
         try:
             pacer = Pacer(now_ns(), stop=self._stopping)
+            due_ns = 0
             for number in range(self._count):
-                if not pacer.wait_until(number * self._period_ns):
+                if not pacer.wait_until(due_ns):
                     return
                 for device in self._devices:
                     if not device.WaitForFrameTriggerReady(_READY_MS):
@@ -91,6 +92,9 @@ class Pulses(threading.Thread):
                 for device in self._devices:
                     device.TriggerSoftware.Execute()
                 self.sent += 1
+                # A wire sends no bursts: after a pulse that came late by more than half a period, all later ones do.
+                sent_ns = now_ns() - pacer.start_ns
+                due_ns = (due_ns if sent_ns - due_ns < self._period_ns // 2 else sent_ns) + self._period_ns
         except Exception as error:  # noqa: BLE001 - a thread's error reaches its owner
             self.error = error
 

@@ -59,7 +59,7 @@ class GenicamCamera:
         edge: Literal["rising", "falling"] = "rising"
         packet_size: int | None = Field(None, ge=500, le=16_000)
         """Bytes of a network packet; more than 1500 needs jumbo frames along the whole way. GigE cameras only."""
-        buffers: int = Field(8, ge=1, le=1000)
+        buffers: int = Field(32, ge=1, le=1000)
         """Frames that wait while nobody fetches them; the oldest are dropped for newer ones."""
 
     def __init__(self, name: str, settings: Any) -> None:

@@ -71,8 +71,9 @@ class BaslerCamera:
         """Input that a hardware trigger comes in at."""
         edge: Literal["rising", "falling"] = "rising"
         """The pulse's edge that starts an exposure."""
-        buffers: int = Field(8, ge=1, le=1000)
-        """Frames that wait in pylon while nobody fetches them; the oldest are dropped for newer ones."""
+        buffers: int = Field(32, ge=1, le=1000)
+        """Frames that wait in pylon while nobody fetches them; the oldest are dropped for newer ones. They bridge
+        moments in which the computer does something else, and cost a picture's memory each."""
 
     def __init__(self, name: str, settings: Any) -> None:
         self._name = name
