@@ -56,7 +56,9 @@ class Triangulator:
         self._shape = (cameras, points)
         self._gate_px = float(gate_px)
         self._rays: _Float64 = np.empty((cameras, 5))
-        self._ones = np.ones(self._shape)
+        # Copied to: arrays that are laid out otherwise, or read-only, would each be compiled for, in the loop.
+        self._xy: _Float64 = np.empty((*self._shape, 2))
+        self._score: _Float64 = np.ones(self._shape)
         self.errors_px: _Float64 = np.full(self._shape, np.nan)
         """(C, N): distance of each view from the point that was found, of the views that were passed over too."""
         self.run(np.full((*self._shape, 2), np.nan), None)
@@ -84,11 +86,12 @@ class Triangulator:
         xyz = np.empty((points, 3))
         residual_px = np.empty(points)
         used = np.empty(points, np.uint8)
-        weights = self._ones if score is None else np.asarray(score, np.float64)
+        self._xy[:] = xy
+        self._score[:] = 1.0 if score is None else score
         _triangulate(
             self._rig,
-            np.asarray(xy, np.float64),
-            weights,
+            self._xy,
+            self._score,
             self._gate_px,
             self._rays,
             xyz,

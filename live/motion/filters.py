@@ -77,6 +77,9 @@ class Filter:
         self._shape = shape
         self._points = points, size = math.prod(shape[:-1]), shape[-1]
         self._order = 3 if table.use == "kalman-ca" else 2
+        # Copied to: arrays that are laid out otherwise, or read-only, would each be compiled for, in the loop.
+        self._seen: Float32 = np.zeros(self._points, np.float32)
+        self._score: Float32 = np.zeros(points, np.float32)
         self._mean: _Float64 = np.zeros((points, self._order, size))
         self._covariance: _Float64 = np.zeros((points, self._order, self._order))
         self._noise: _Float64 = np.zeros((2, self._order, self._order))
@@ -129,7 +132,9 @@ class Filter:
             self._tracks[:, _COUNT] = 0
         since_s, ahead_s = (at_ns - self._at_ns) * 1e-9, (for_ns - at_ns) * 1e-9
         self._at_ns = at_ns
-        seen = points.reshape(self._points), score.reshape(-1), self._score_gate
+        self._seen[:] = points.reshape(self._points)
+        self._score[:] = score.reshape(-1)
+        seen = self._seen, self._score, self._score_gate
         track = self._mean, self._tracks, self._gap_ns
         fade_s = table.fade_ms / 1000
         if table.use == "one-euro":

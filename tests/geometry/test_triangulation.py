@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 from viewpoints import camera, ring, stage
 
-from poseloop.live.geometry import Calibration, triangulate
+from poseloop.live.geometry import Calibration, triangulate, triangulation
 from poseloop.live.geometry.calibration import CameraModel
 from poseloop.live.geometry.triangulation import Triangulator
 
@@ -188,6 +188,20 @@ def test_a_triangulator_can_be_used_again_and_gives_the_same_bits() -> None:
     for a, b, c in zip(first, second, triangulate(calibration, xy), strict=True):
         assert a.tobytes() == b.tobytes() == c.tobytes()
         assert not np.shares_memory(a, b)
+
+
+def test_no_layout_of_an_array_is_compiled_for_in_the_loop() -> None:
+    calibration, truth = ring(4), stage(12)
+    xy = noisy(calibration, truth, 2.0)
+    triangulator = Triangulator(calibration, 12)
+    compiled = len(triangulation._triangulate.signatures)
+    expected = triangulator.run(xy, None)[0]
+    locked = xy.copy()
+    locked.flags.writeable = False
+    for laid_out in (locked, np.asfortranarray(xy), xy[:, ::-1][:, ::-1]):
+        np.testing.assert_array_equal(triangulator.run(laid_out, np.ones((4, 12), np.float32))[0], expected)
+    np.testing.assert_allclose(triangulator.run(xy.astype(np.float32), None)[0], expected, atol=1e-3)
+    assert len(triangulation._triangulate.signatures) == compiled
 
 
 def test_what_does_not_fit_is_refused() -> None:

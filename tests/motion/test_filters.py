@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numba.core.runtime import _nrt_python, rtsys
 
 from poseloop.live.config import FilterTable
+from poseloop.live.motion import filters
 from poseloop.live.motion.filters import Filter
 
 MS = 1_000_000
@@ -351,6 +352,19 @@ def test_a_step_allocates_nothing_in_the_kernel(use: str) -> None:
         _nrt_python.memsys_disable_stats()
     # Each array that is handed over costs one reference, and nothing else is asked for.
     assert made == 49 * (5 if use == "one-euro" else 8)
+
+
+def test_no_layout_of_an_array_is_compiled_for_in_the_loop() -> None:
+    motion, plain = make("kalman-cv", (2, 1, 4, 2)), make("kalman-cv", (2, 1, 4, 2))
+    compiled = len(filters._kalman.signatures)
+    points = np.random.default_rng(0).normal(100, 1, (2, 1, 4, 2)).astype(np.float32)
+    score = np.ones((2, 1, 4), np.float32)
+    locked = points.copy()
+    locked.flags.writeable = False
+    for i, laid_out in enumerate((points, locked, np.asfortranarray(points), points.astype(np.float64)), 1):
+        at = START + i * MS
+        np.testing.assert_array_equal(motion.step(laid_out, score, at, at), plain.step(points, score, at, at))
+    assert len(filters._kalman.signatures) == compiled
 
 
 def test_results_are_fresh_and_cannot_be_written() -> None:
