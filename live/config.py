@@ -31,11 +31,11 @@ __all__ = [
     "CameraTable",
     "CameraTriggerTable",
     "Crop",
+    "Fault",
     "FilterTable",
     "Gates",
     "LineTable",
     "ModelTable",
-    "OutputName",
     "PluginTable",
     "ProtocolTable",
     "Publish",
@@ -45,6 +45,7 @@ __all__ = [
     "Settings",
     "Sync",
     "SyncTable",
+    "explain",
     "load_rig",
     "parse_rig",
     "read_text",
@@ -78,15 +79,6 @@ def _resolve_model(name: str, info: ValidationInfo) -> str:
 
 _ModelFile = Annotated[str, AfterValidator(_resolve_model)]
 
-
-def _board_and_line(name: str) -> str:
-    if not re.match(r"^[^.\s]+\.[^.\s]+$", name):
-        raise ValueError(f"expected board.line, such as box.laser, but got {name!r}")
-    return name
-
-
-OutputName = Annotated[str, AfterValidator(_board_and_line)]
-"""``board.line``, as both are named in the rig file."""
 
 _Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
 """Sockets stay on this machine; ``*`` lets the system choose a free port."""
@@ -492,7 +484,9 @@ class Rig(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class Fault:
+    """What is wrong with one key."""
+
     key: str
     text: str
 
@@ -551,7 +545,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN
         hint = "; in a Windows path write / or put it in 'single quotes'" if "\\" in text else ""
         raise ConfigError(f"{file}: is not valid TOML: {error}{hint}") from error
     folder = file.parent
-    faults: list[_Fault] = []
+    faults: list[Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}
     common: dict[str, Any] = {"name": file.stem, **raw}
     for section, (kind, table_type) in PLUGIN_TABLES.items():
@@ -562,7 +556,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN
         for name, table in tables.items():
             key = f"{section}.{name}"
             if not _Name.match(name):
-                faults.append(_Fault(key, "expected a name of letters, digits, _ and -"))
+                faults.append(Fault(key, "expected a name of letters, digits, _ and -"))
             if not isinstance(table, dict):
                 common[section][name] = table
                 continue
@@ -578,14 +572,14 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN
                 if section == "boards":
                     faults.extend(_pin_faults(key, table, getattr(plugin, "uses_pins", True)))
             except ConfigError as error:
-                faults.append(_Fault(f"{key}.use", str(error)))
+                faults.append(Fault(f"{key}.use", str(error)))
             except ValidationError as error:
-                faults.extend(_explain(error, key, [*shared, *plugin.Settings.model_fields]))
+                faults.extend(explain(error, key, [*shared, *plugin.Settings.model_fields]))
     rig: Rig | None = None
     try:
         rig = validate(Rig, common, folder)
     except ValidationError as error:
-        faults.extend(_explain(error, "", list(Rig.model_fields)))
+        faults.extend(explain(error, "", list(Rig.model_fields)))
     if rig is not None:
         faults.extend(_contradictions(rig))
     if faults or rig is None:
@@ -613,9 +607,9 @@ def validate(model: type[_SettingsT], table: Mapping[str, Any], folder: Path) ->
     return model.model_validate_json(text, strict=True, context={"folder": folder})
 
 
-def _contradictions(rig: Rig) -> list[_Fault]:
+def _contradictions(rig: Rig) -> list[Fault]:
     faults = [
-        _Fault(f"boards.{name}.lines.{line}", "expected a name of letters, digits, _ and -")
+        Fault(f"boards.{name}.lines.{line}", "expected a name of letters, digits, _ and -")
         for name, board in rig.boards.items()
         for line in board.lines
         if not _Name.match(line)
@@ -623,50 +617,57 @@ def _contradictions(rig: Rig) -> list[_Fault]:
     triggers = [f"boards.{name}.camera_trigger" for name, board in rig.boards.items() if board.camera_trigger]
     if triggers and rig.sync.trigger != "hardware":
         found = f"but found {rig.sync.trigger!r}: no camera would obey it"
-        faults.append(_Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
+        faults.append(Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
     if len(triggers) > 1:
-        faults.append(_Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
+        faults.append(Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
     return [*faults, *_model_contradictions(rig)]
 
 
-def _model_contradictions(rig: Rig) -> list[_Fault]:
+def _model_contradictions(rig: Rig) -> list[Fault]:
     faults = []
     owner: dict[str, str] = {}
     for name, table in rig.models.items():
         for camera in table.cameras:
             if camera not in rig.cameras:
                 text = f"expected cameras of this rig ({', '.join(rig.cameras)}), but got {camera!r}"
-                faults.append(_Fault(f"models.{name}.cameras", text))
+                faults.append(Fault(f"models.{name}.cameras", text))
             elif camera in owner:
                 text = f"expected one model for each camera, but {camera} is listed twice, in {owner[camera]} too"
-                faults.append(_Fault(f"models.{name}.cameras", text))
+                faults.append(Fault(f"models.{name}.cameras", text))
             owner[camera] = f"models.{name}"
         if table.individuals != rig.model.individuals:
             text = f"expected {rig.model.individuals}, as in [model], but got {table.individuals}"
-            faults.append(_Fault(f"models.{name}.individuals", text))
+            faults.append(Fault(f"models.{name}.individuals", text))
     if set(rig.cameras) <= set(owner):
         text = "no camera is left for it: give one of [models] as [model], without its cameras"
-        faults.append(_Fault("model", text))
+        faults.append(Fault("model", text))
     tables: dict[str, ModelTable] = {"model": rig.model}
     tables |= {f"models.{name}": table for name, table in rig.models.items()}
     for key, its in tables.items():
         for camera in its.roi:
             if camera not in rig.cameras or owner.get(camera, "model") != key:
-                faults.append(_Fault(f"{key}.roi.{camera}", "is no camera of this model"))
+                faults.append(Fault(f"{key}.roi.{camera}", "is no camera of this model"))
     return faults
 
 
-def _pin_faults(key: str, table: Mapping[str, Any], uses_pins: bool) -> list[_Fault]:
+def _pin_faults(key: str, table: Mapping[str, Any], uses_pins: bool) -> list[Fault]:
     lines = table.get("lines")
     wrong = [
         f"{key}.lines.{name}.pin"
         for name, line in (lines.items() if isinstance(lines, dict) else ())
         if isinstance(line, dict) and ("pin" in line) != uses_pins
     ]
-    return [_Fault(key, "is missing" if uses_pins else "the lines of this board have no pins") for key in wrong]
+    return [Fault(key, "is missing" if uses_pins else "the lines of this board have no pins") for key in wrong]
 
 
-def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[_Fault]:
+def explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[Fault]:
+    """The faults that pydantic found, in words for people.
+
+    Args:
+        error: what `validate` raised.
+        prefix: the key of the table that was validated.
+        known: the keys that this table may have.
+    """
     faults = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in (prefix, *item["loc"]) if part != "")
@@ -682,5 +683,5 @@ def _explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[
             case _:
                 message = item["msg"][0].lower() + item["msg"][1:]
                 text = f"expected: {message.removeprefix('input should be ')}; found {item['input']!r}"
-        faults.append(_Fault(key, text))
+        faults.append(Fault(key, text))
     return faults

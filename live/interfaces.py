@@ -23,6 +23,7 @@ from poseloop.live.types import (
     Image,
     InputEvent,
     LineSettings,
+    Note,
     Outcome,
     PinEdge,
     Pose,
@@ -259,8 +260,8 @@ class Experiment(Protocol):
         """Examples of what it may ask for; the host refuses a rig whose lines would not obey them. May be empty."""
 
     @property
-    def camera(self) -> int:
-        """Number of the camera whose picture it looks at; known after ``bind``."""
+    def camera(self) -> int | None:
+        """Number of the camera whose picture it looks at, None = at points in the world; known after ``bind``."""
 
     @property
     def every_pose(self) -> bool:
@@ -285,6 +286,12 @@ class Experiment(Protocol):
 
         Called for every pose that the host takes, also for those whose on-commands the gates will hold back.
         """
+
+    def take_notes(self) -> Sequence[Note]:
+        """What it wants to stand in the log since the last call, oldest first; asked for after every ``decide``."""
+
+    def close(self) -> None:
+        """The session is over, or the protocol is disabled: let go of what ``reset`` has opened; idempotent."""
 
 
 @runtime_checkable

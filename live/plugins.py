@@ -16,7 +16,7 @@ from typing import Any
 
 from poseloop.live.errors import ConfigError, UnknownPlugin
 
-__all__ = ["KINDS", "installed", "load"]
+__all__ = ["KINDS", "from_file", "installed", "load"]
 
 KINDS = {
     "camera": "poseloop.cameras",
@@ -30,7 +30,7 @@ KINDS = {
 _PARTS = {
     "camera": ("Settings", "open", "start", "grab", "stop", "close"),
     "board": ("Settings", "open", "configure", "arm", "disarm", "renew", "send", "events", "off", "close"),
-    "protocol": ("Settings", "needs", "outputs", "camera", "bind", "reset", "decide"),
+    "protocol": ("Settings", "needs", "outputs", "camera", "bind", "reset", "decide", "take_notes", "close"),
     "runtime": ("check", "open", "run", "close"),
     "command": ("HELP", "add_arguments", "run"),
 }
@@ -51,16 +51,23 @@ def load(kind: str, use: str, folder: Path | None = None) -> Any:
 
     Args:
         kind: a key of `KINDS`.
-        use: an entry point's name, or ``file.py:Name`` for a class in a user's own file.
+        use: an entry point's name, ``file.py:Name`` for a class in a user's own file, or ``adapter:file.py:Name`` for a
+            class that an installed plugin makes one of our kind of (its ``adapt(use, folder)``).
         folder: where a relative file is looked up; None = files are not allowed here.
 
     Raises:
         UnknownPlugin: nothing of that name is installed.
         ConfigError: the user's file or the class in it is missing, or an installed plugin cannot be imported.
     """
-    if folder is not None and ":" in use:
-        return _checked(kind, use, _from_file(use, folder))
     points = _points(kind)
+    adapter, _, rest = use.partition(":")
+    if folder is not None and ":" in use:
+        if adapter not in points or ":" not in rest:
+            return _checked(kind, use, from_file(use, folder))
+        adapt = getattr(load(kind, adapter), "adapt", None)
+        if adapt is None:
+            raise ConfigError(f"use = {use!r}: the {kind} {adapter!r} takes no class of a file")
+        return _checked(kind, use, adapt(rest, folder))
     if use not in points:
         raise UnknownPlugin(kind, use, list(points))
     try:
@@ -79,7 +86,12 @@ def _checked(kind: str, use: str, found: Any) -> Any:
     return found
 
 
-def _from_file(use: str, folder: Path) -> Any:
+def from_file(use: str, folder: Path) -> Any:
+    """What ``file.py:Name`` names in a user's own file; the file is run once in a process.
+
+    Raises:
+        ConfigError: the file or the name in it is missing, or the file cannot be imported.
+    """
     file_name, _, attribute = use.rpartition(":")
     file = (folder / file_name).resolve()
     if not file.is_file():

@@ -32,6 +32,7 @@ __all__ = [
     "Keypoints",
     "Level",
     "LineSettings",
+    "Note",
     "Outcome",
     "OutcomeKind",
     "PinEdge",
@@ -285,6 +286,16 @@ class InputEvent:
     """True = at its active level."""
     at_ns: int
     """The board's time of the change, mapped to the host clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a protocol wants to stand in the log: an event with its values."""
+
+    name: str
+    at_ns: int
+    """The protocol's time: mid-exposure of the pose that it looked at."""
+    values: dict[str, str | bool | int | float | None]
 
 
 class OutcomeKind(enum.StrEnum):

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
-from poseloop.protocols.base import Protocol
+from pydantic import Field
 
-__all__ = ["Protocol"]
+from poseloop.live.config import Settings
+from poseloop.live.names import InputName, KeypointName, OutputName
+from poseloop.protocols.base import Protocol
+from poseloop.protocols.rehearse import Rehearsal
+from poseloop.protocols.states import StateMachine
+from poseloop.protocols.stimulus import Triggered
+
+__all__ = [
+    "Field",
+    "InputName",
+    "KeypointName",
+    "OutputName",
+    "Protocol",
+    "Rehearsal",
+    "Settings",
+    "StateMachine",
+    "Triggered",
+]

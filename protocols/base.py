@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from poseloop.live import config
-from poseloop.live.types import Command, CommandKind, Float32, InputEvent, Pose
+from poseloop.live.names import KeypointName, OutputName, find_names
+from poseloop.live.types import Command, CommandKind, Float32, InputEvent, Note, Pose
+from poseloop.protocols.sight import look
 
 __all__ = ["Protocol"]
+
+_NOTES = 1000
+"""Notes that wait for the host, which takes them after every pose; beyond it the oldest are dropped."""
 
 
 class Protocol:
     """An experiment: a pose comes in, commands go out.
 
     A subclass declares its parameters in ``Settings`` and implements `decide`. It must be deterministic: its state
-    lives in ``self`` and is set up in `reset`; its clock is ``pose.trace.exposed_ns``; it reads and writes nothing
-    and starts no thread. Then a recorded session can be replayed through it, and gives the same commands.
+    lives in ``self`` and is set up in `reset`; its clock is ``pose.trace.exposed_ns``, its chance is `random`; it reads
+    and writes nothing and starts no thread. Then a recorded session can be replayed through it, and gives the same
+    commands.
     """
 
     Settings: ClassVar[type[config.Settings]] = config.Settings
@@ -31,16 +39,24 @@ class Protocol:
         """The model's keypoints in the order of a pose's K axis; known from `reset` on."""
         self.score_gate = 0.0
         """A point with a score under it counts as not seen; known from `reset` on."""
+        self._random: random.Random | None = None
+        self._notes: deque[Note] = deque(maxlen=_NOTES)
 
     @property
     def needs(self) -> Sequence[str] | None:
-        """Keypoints that the model must have; the gate looks at their scores. None = all; () = it needs no pose."""
-        return None
+        """Keypoints that the model must have; the gate looks at their scores. None = all; () = it needs no pose.
+
+        By default those that its settings name (fields of the type ``KeypointName``), or all.
+        """
+        return find_names(self.settings, KeypointName) or None
 
     @property
     def outputs(self) -> Sequence[str]:
-        """Lines that it may switch, as ``board.line``; a command to any other one disables it."""
-        return ()
+        """Lines that it may switch, as ``board.line``; a command to any other one disables it.
+
+        By default those that its settings name (fields of the type ``OutputName``).
+        """
+        return find_names(self.settings, OutputName)
 
     @property
     def commands(self) -> Sequence[Command]:
@@ -48,14 +64,25 @@ class Protocol:
         return ()
 
     @property
-    def camera(self) -> int:
-        """Number of the camera whose picture it looks at, in rig order."""
+    def camera(self) -> int | None:
+        """Number of the camera whose picture it looks at, in rig order; None = it looks at points in the world."""
         return 0
 
     @property
     def every_pose(self) -> bool:
         """True = it is also shown poses that came while it was busy; only the newest pose can switch anything on."""
         return False
+
+    @property
+    def random(self) -> random.Random:
+        """Chance that a replay can repeat: the rig's seed and the protocol's name decide it.
+
+        Raises:
+            RuntimeError: `reset` was overridden and does not call ``super().reset(seed)``.
+        """
+        if self._random is None:
+            raise RuntimeError("expected reset() to call super().reset(seed) before chance is used")
+        return self._random
 
     def bind(self, keypoints: Sequence[str], cameras: Sequence[str], score_gate: float) -> None:
         """Learn the names behind a pose's axes, and the score that the gate asks for."""
@@ -64,17 +91,43 @@ class Protocol:
 
     def reset(self, seed: int) -> None:
         """Return to the start."""
+        # With the name in it, two protocols of a rig do not draw the same lots.
+        self._random = random.Random(f"{self.name}:{seed}")
+        self._notes.clear()
 
     def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
         """Look at one pose and at the inputs since the last one; return what to do now."""
         raise NotImplementedError(f"{type(self).__name__} must implement decide(pose, events)")
 
-    def point(self, pose: Pose, keypoint: str) -> Float32:
-        """Where a keypoint is in the picture of `camera`: (2,) px; NaN = not seen, or seen with too low a score."""
-        at = (self.camera, 0, self.keypoints.index(keypoint))
-        found: Float32 = pose.keypoints.xy[at]
-        # Written this way round since a NaN score is not above anything.
-        return found if pose.keypoints.score[at] >= self.score_gate else np.full_like(found, np.nan)
+    def note(self, name: str, pose: Pose, **values: str | bool | int | float | None) -> None:
+        """Put an event with its values into the session's log; it changes nothing else."""
+        plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+        self._notes.append(Note(name, pose.trace.exposed_ns, plain))
+
+    def take_notes(self) -> Sequence[Note]:
+        """The notes since the last call, oldest first."""
+        if not self._notes:
+            return ()
+        notes = list(self._notes)
+        self._notes.clear()
+        return notes
+
+    def close(self) -> None:
+        """Nothing is open; only an adapter to a device of its own has something to do here."""
+
+    def point(self, pose: Pose, keypoint: str, *, predicted: bool = False) -> Float32:
+        """Where a keypoint is: (2,) px in the picture of `camera`, or (3,) mm in the world where `camera` is None.
+
+        NaN = not seen, or seen with too low a score.
+
+        Args:
+            pose: what `decide` got.
+            keypoint: its name.
+            predicted: where it will be when the board acts (``[filter]`` of the rig), instead of where it was.
+        """
+        where = look(pose, self.keypoints.index(keypoint), self.score_gate, self.camera, predicted)
+        size = 3 if self.camera is None else 2
+        return np.full(size, np.nan, np.float32) if where is None else np.array(where, np.float32)
 
     @staticmethod
     def seen(point: Float32) -> bool:
@@ -84,17 +137,31 @@ class Protocol:
     @staticmethod
     def pulse(output: str, on_ms: float, delay_ms: float = 0.0) -> Command:
         """Switch ``board.line`` on for ``on_ms``; the board times it."""
-        board, _, line = output.partition(".")
-        return Command(board, line, CommandKind.PULSE, on_us=round(on_ms * 1000), delay_us=round(delay_ms * 1000))
+        return _command(output, CommandKind.PULSE, on_us=round(on_ms * 1000), delay_us=round(delay_ms * 1000))
 
     @staticmethod
-    def on(output: str) -> Command:
+    def train(output: str, on_ms: float, period_ms: float, count: int, delay_ms: float = 0.0) -> Command:
+        """Give ``count`` pulses of ``on_ms``, one every ``period_ms``; the board times them."""
+        return _command(
+            output,
+            CommandKind.TRAIN,
+            on_us=round(on_ms * 1000),
+            period_us=round(period_ms * 1000),
+            count=count,
+            delay_us=round(delay_ms * 1000),
+        )
+
+    @staticmethod
+    def on(output: str, delay_ms: float = 0.0) -> Command:
         """Switch ``board.line`` on until `off`; it goes off by itself when poses stop."""
-        board, _, line = output.partition(".")
-        return Command(board, line, CommandKind.LEVEL)
+        return _command(output, CommandKind.LEVEL, delay_us=round(delay_ms * 1000))
 
     @staticmethod
     def off(output: str) -> Command:
         """Switch ``board.line`` off."""
-        board, _, line = output.partition(".")
-        return Command(board, line, CommandKind.OFF)
+        return _command(output, CommandKind.OFF)
+
+
+def _command(output: str, kind: CommandKind, **times: int) -> Command:
+    board, _, line = output.partition(".")
+    return Command(board, line, kind, **times)

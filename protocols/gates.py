@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from poseloop.live import config
-from poseloop.live.clock import now_ns
 from poseloop.live.types import Command, LineSettings, Pose
 
 __all__ = ["is_fresh", "is_whole", "reason_to_hold", "would_refuse"]
@@ -16,9 +15,9 @@ _AHEAD_NS = 20_000_000
 """A pose may seem to come from the future by as much as a camera's clock is mapped wrongly; not by more."""
 
 
-def is_fresh(gates: config.Gates, pose: Pose) -> bool:
-    """Is the pose young enough, now?"""
-    return -_AHEAD_NS <= now_ns() - pose.trace.exposed_ns <= gates.age_ms * 1e6
+def is_fresh(gates: config.Gates, pose: Pose, now: int) -> bool:
+    """Is the pose young enough?"""
+    return -_AHEAD_NS <= now - pose.trace.exposed_ns <= gates.age_ms * 1e6
 
 
 def is_whole(gates: config.Gates, pose: Pose) -> bool:
@@ -26,23 +25,25 @@ def is_whole(gates: config.Gates, pose: Pose) -> bool:
     return pose.missing <= gates.missing and pose.skew_ns <= gates.skew_ms * 1e6
 
 
-def reason_to_hold(gates: config.Gates, pose: Pose, camera: int, points: Sequence[int]) -> str:
+def reason_to_hold(gates: config.Gates, pose: Pose, now: int, camera: int | None, points: Sequence[int]) -> str:
     """Why no on-command may come of this pose; empty if one may.
 
     Args:
         gates: the rig's.
         pose: what the command was decided on.
-        camera: whose picture the protocol looks at.
+        now: time of the host.
+        camera: whose picture the protocol looks at; None = points in the world.
         points: numbers of the keypoints that it needs.
     """
-    if not is_fresh(gates, pose):
+    if not is_fresh(gates, pose, now):
         return "stale pose"
     if pose.missing > gates.missing:
         return "incomplete set"
     if pose.skew_ns > gates.skew_ms * 1e6:
         return "cameras not in step"
+    score = pose.score[0] if camera is None else pose.keypoints.score[camera, 0]
     # A NaN score fails this comparison, as it must.
-    return "" if np.all(pose.keypoints.score[camera, 0, points] >= gates.score) else "low score"
+    return "" if np.all(score[points] >= gates.score) else "low score"
 
 
 def would_refuse(line: LineSettings, command: Command) -> str:

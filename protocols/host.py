@@ -13,7 +13,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +59,26 @@ _INPUTS = 10_000
 class Host:
     """Protocols and boards of one rig. Use: ``open`` → `bind` → `decide` for each pose → `close`."""
 
-    def __init__(self, rig: Rig, tell: Callable[..., None] = lambda event, **values: None) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        tell: Callable[..., None] = lambda event, **values: None,
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
         """Keep the rig; nothing is opened.
 
         Args:
             rig: boards and protocols, with their plugins loaded.
-            tell: called with an event's name and its values, for triggers, board events and failures.
+            tell: called with an event's name and its values, for triggers, notes, board events and failures.
+            clock: the host's; a replay has its own.
         """
         self.rig = rig
         self._tell = tell
+        self._clock = clock
         self._boards = {name: ArmedBoard(name, table) for name, table in rig.boards.items()}
         self._signals = {name: Signals(name, item.table, item.board) for name, item in self._boards.items()}
         self._protocols: dict[str, Experiment] = {name: table.build(name) for name, table in rig.protocols.items()}
-        self._watched: dict[str, tuple[int, Sequence[int]]] = {}
+        self._watched: dict[str, tuple[int | None, Sequence[int]]] = {}
         self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
         self._opened = ExitStack()
         without_pins = [name for name, item in self._boards.items() if not getattr(item.board, "uses_pins", True)]
@@ -169,14 +176,14 @@ class Host:
         self.collect()
         # What is on may not stay on while cameras are missing: such poses neither arm a board nor renew its lease.
         whole = is_whole(self.rig.gates, pose)
-        if whole and is_fresh(self.rig.gates, pose):
+        if whole and is_fresh(self.rig.gates, pose, self._clock()):
             for item in self._boards.values():
-                item.fresh_pose(now_ns())
+                item.fresh_pose(self._clock())
         inputs = list(self._inputs)
         self._inputs.clear()
         self._slowest = (0, "")
         wanted = [(name, command) for name in self._alive() for command in self._ask(name, pose, inputs)]
-        trace = replace(pose.trace, decided_ns=now_ns())
+        trace = replace(pose.trace, decided_ns=self._clock())
         for name, command in wanted:
             if command.kind is CommandKind.OFF:
                 self._boards[command.device].board.send(command)
@@ -186,7 +193,7 @@ class Host:
                 ticket = self._boards[command.device].board.send(command)
                 self.triggers.sent(command, ticket, pose.index, trace)
         # Looked at again: the protocols may have taken their time.
-        if not is_fresh(self.rig.gates, pose):
+        if not is_fresh(self.rig.gates, pose, self._clock()):
             self.poses["stale"] += 1
         elif whole:
             for item in self._boards.values():
@@ -234,6 +241,8 @@ class Host:
             return ()
         finally:
             self._slowest = max(self._slowest, (now_ns() - began, name))
+            for note in protocol.take_notes():
+                self._tell("note", protocol=name, index=pose.index, **asdict(note))
         return commands
 
     @staticmethod
@@ -249,6 +258,7 @@ class Host:
             board, line = output.split(".", 1)
             self._boards[board].board.send(Command(board, line, CommandKind.OFF))
         self._serve()
+        self._close(name)
 
     def _serve(self) -> None:
         served = {output.split(".", 1)[0] for name in self._alive() for output in self._protocols[name].outputs}
@@ -258,7 +268,7 @@ class Host:
             item.served = name in served
 
     def _reason_to_hold(self, name: str, command: Command, pose: Pose) -> str:
-        reason = reason_to_hold(self.rig.gates, pose, *self._watched[name])
+        reason = reason_to_hold(self.rig.gates, pose, self._clock(), *self._watched[name])
         return reason or ("" if self._boards[command.device].armed else "board not armed")
 
     def collect(self) -> None:
@@ -321,8 +331,16 @@ class Host:
                 item.board.off()
 
     def close(self) -> None:
-        """Boards disarmed and given back; idempotent."""
+        """Boards disarmed and given back, protocols closed; idempotent."""
         self._opened.close()
+        for name in self._protocols:
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        try:
+            self._protocols[name].close()
+        except Exception as error:  # noqa: BLE001 - the others have to be closed, too
+            self._tell("protocol_failed", protocol=name, error=f"while it was closed: {error}", index=-1, trace="")
 
     def status(self) -> dict[str, Any]:
         """Counters for a status line."""

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from poseloop.live.config import validate
 from poseloop.live.errors import ConfigError
 from poseloop.live.types import Command, CommandKind, Keypoints, Pose, Trace
-from poseloop.protocols.region import Region, contains
+from poseloop.protocols.region import Region
+from poseloop.protocols.shapes import contains
 
 SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20]]
 IN, OUT, UNSEEN = (15.0, 15.0), (5.0, 5.0), (np.nan, np.nan)
