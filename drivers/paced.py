@@ -212,7 +212,8 @@ class Delivery:
         if not paced and self.triggered:
             exposed_ns = self.schedule.time_of(self.number, arrived_ns)
         # Another thread may have looked at the clock a moment later and been here a moment earlier.
-        stamp = Stamp(index=self.index, exposed_ns=exposed_ns, arrived_ns=max(arrived_ns, exposed_ns))
+        # Its own clock is the recording's.
+        stamp = Stamp(self.index, exposed_ns, max(arrived_ns, exposed_ns), device_ns=offset_ns)
         self.index += 1
         self._interval_ns, self._offset_ns = offset_ns - self._offset_ns, offset_ns
         return stamp

@@ -45,6 +45,7 @@ __all__ = [
     "Settings",
     "Sync",
     "SyncTable",
+    "build_rig",
     "explain",
     "load_rig",
     "parse_rig",
@@ -544,6 +545,11 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN
     except tomllib.TOMLDecodeError as error:
         hint = "; in a Windows path write / or put it in 'single quotes'" if "\\" in text else ""
         raise ConfigError(f"{file}: is not valid TOML: {error}{hint}") from error
+    return build_rig(raw, file, plugin_tables)
+
+
+def build_rig(raw: Mapping[str, Any], file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
+    """Validate the tables of a rig file; arguments and errors are those of `parse_rig`."""
     folder = file.parent
     faults: list[Fault] = []
     built: dict[tuple[str, str], Mapping[str, Any]] = {}

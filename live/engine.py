@@ -61,14 +61,16 @@ class Engine:
     sync: Synchroniser
     header: Header
 
-    def __init__(self, rig: Rig, ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, rig: Rig, ended: Callable[[], None] = lambda: None, clock: Callable[[], int] = now_ns) -> None:
         """Keep the rig; nothing is opened.
 
         Args:
             rig: cameras (with their plugins loaded), model and sockets.
             ended: called by the inference thread at its end, whatever ended it.
+            clock: the host's; a replay has its own.
         """
         self.rig = rig
+        self._clock = clock
         self._ended = ended
         self.latencies = Latencies(Latencies.ENGINE)
         self.recent = Latencies({"frame_to_pose": Latencies.ENGINE["frame_to_pose"]})
@@ -157,8 +159,8 @@ class Engine:
                 self.sync.release,
             )
         # The whole way of a pose once, so that nothing is compiled, imported or allocated first in the loop.
-        blank = FrameSet(0, now_ns(), tuple(None for _ in self.cameras), 0, now_ns())
-        self.latencies.add(self._pose(blank, self._keypoints(blank)[0], (now_ns(), now_ns(), now_ns())).trace)
+        blank = FrameSet(0, self._clock(), tuple(None for _ in self.cameras), 0, self._clock())
+        self.latencies.add(self._pose(blank, self._keypoints(blank)[0], (self._clock(),) * 3).trace)
         self.latencies = Latencies(Latencies.ENGINE)
         # What lives now lives for the whole session: the collector need not look at it again.
         gc.collect()
@@ -307,8 +309,7 @@ class Engine:
                     break
                 continue
             try:
-                keypoints, times = self._keypoints(frames)
-                pose = self._pose(frames, keypoints, times)
+                pose = self.pose(frames)
                 self.publisher.send_pose(pose)
             except Exception:
                 self.sync.drop(frames, "failed")
@@ -326,24 +327,29 @@ class Engine:
                 next_header_ns = pose.trace.published_ns + _HEADER_NS
                 self.publisher.send_header()
 
+    def pose(self, frames: FrameSet) -> Pose:
+        """Take one set through network, decoding and filter; for one thread, and in the order of the sets."""
+        keypoints, times = self._keypoints(frames)
+        return self._pose(frames, keypoints, times)
+
     def _keypoints(self, frames: FrameSet) -> tuple[Keypoints, tuple[int, int, int]]:
-        started = now_ns()
+        started = self._clock()
         try:
             self.network.load([None if frame is None else frame.image for frame in frames.frames])
             self.network.run()
-            ended = now_ns()
+            ended = self._clock()
             keypoints = self.network.decode()
         except Exception as error:
             model, provider = self.network.info.name, self.network.provider
             text = f"the model {model!r} failed on {provider!r} at set {frames.index}: {type(error).__name__}: {error}"
             raise ModelError(text) from error
-        return keypoints, (started, ended, now_ns())
+        return keypoints, (started, ended, self._clock())
 
     def _pose(self, frames: FrameSet, keypoints: Keypoints, times: tuple[int, int, int]) -> Pose:
         # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
         score = keypoints.score[0] if len(self.cameras) == 1 else np.fmax.reduce(keypoints.score, axis=0)
         seen = np.isfinite(keypoints.xy[..., 0])
-        predicted_for_ns = self._filter.target_ns(frames.exposed_ns, now_ns() + self.act_ns)
+        predicted_for_ns = self._filter.target_ns(frames.exposed_ns, self._clock() + self.act_ns)
         return Pose(
             sequence=self.published,
             index=frames.index,
@@ -363,7 +369,7 @@ class Engine:
                 infer_start_ns=times[0],
                 infer_end_ns=times[1],
                 decoded_ns=times[2],
-                published_ns=now_ns(),
+                published_ns=self._clock(),
             ),
         )
 

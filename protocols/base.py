@@ -74,6 +74,11 @@ class Protocol:
         return False
 
     @property
+    def own_devices(self) -> bool:
+        """True = it drives devices that are no boards of the rig; then it is not replayed. Adapters alone do that."""
+        return False
+
+    @property
     def random(self) -> random.Random:
         """Chance that a replay can repeat: the rig's seed and the protocol's name decide it.
 

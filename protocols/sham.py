@@ -74,6 +74,11 @@ class Sham(Protocol):
         return self._inner.every_pose
 
     @property
+    def own_devices(self) -> bool:
+        """As the other says."""
+        return bool(getattr(self._inner, "own_devices", False))
+
+    @property
     def commands(self) -> Sequence[Command]:
         """The other's, at the line that is switched instead."""
         return self._redirect(self._inner.commands)
