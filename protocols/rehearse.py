@@ -33,10 +33,11 @@ class Rehearsal:
     def __init__(
         self,
         protocol: Any,
+        /,
         *,
         fps: float = 100.0,
         seed: int = 0,
-        keypoints: Sequence[str] = (),
+        model: Sequence[str] = (),
         cameras: Sequence[str] = ("camera",),
         world: bool = False,
         score_gate: float = 0.5,
@@ -49,7 +50,7 @@ class Rehearsal:
             protocol: its class.
             fps: poses a second.
             seed: the rig's.
-            keypoints: the model's, in order; by default those that the settings name, or the class says it needs.
+            model: its keypoints, in order; by default those that the settings name, or the class says it needs.
             cameras: the rig's.
             world: points are in the world (mm), not in pictures.
             score_gate: the rig's.
@@ -65,7 +66,7 @@ class Rehearsal:
             faults = config.explain(error, "", list(protocol.Settings.model_fields))
             raise ConfigError("; ".join(f"{fault.key}: {fault.text}" for fault in faults)) from error
         self.protocol = protocol("rehearsal", options)
-        self.keypoints = tuple(keypoints or find_names(options, KeypointName) or self.protocol.needs or ("point",))
+        self.keypoints = tuple(model or find_names(options, KeypointName) or self.protocol.needs or ("point",))
         self.cameras = tuple(cameras)
         self.notes: list[Note] = []
         """All that it has noted."""
