@@ -59,7 +59,7 @@ class KalmanFilterPredictor(Processor):
             nderiv: number of derivatives.
             priors: standard deviation of each derivative before anything was seen, px/s, px/s², …
             initial_var: variance of the first position, px².
-            process_var: by how much each variance grows from frame to frame.
+            process_var: variance of what moves the position in a frame beyond its derivatives, px².
             dlc_var: variance of a measured position, px².
             lik_thresh: a point with a lower likelihood was not measured.
             kwargs: for the next class of several.
@@ -68,7 +68,9 @@ class KalmanFilterPredictor(Processor):
         self.adapt, self.forward, self.dt, self.nderiv = adapt, forward, 1 / fps, nderiv
         spread = [initial_var, *(prior**2 for prior in priors)]
         self._start = np.diag((spread + [spread[-1]] * nderiv)[: nderiv + 1])
-        self._drift = np.eye(nderiv + 1) * process_var
+        # Noise that is constant over a frame, in the derivative after which the motion is cut off.
+        noise = np.array([math.factorial(nderiv) / math.factorial(nderiv - k) * fps**k for k in range(nderiv + 1)])
+        self._drift = np.outer(noise, noise) * process_var
         self.dlc_var, self.lik_thresh = dlc_var, lik_thresh
         self._state: _Float64 | None = None
         self._time = 0.0
@@ -103,6 +105,6 @@ class KalmanFilterPredictor(Processor):
 
 
 def _transition(seconds: float, orders: int) -> _Float64:
-    """(n, n) of a motion whose highest derivative is constant."""
+    """(n, n) of a motion whose last derivative is constant."""
     row = [seconds**order / math.factorial(order) for order in range(orders + 1)]
     return np.array([[0.0] * at + row[: orders + 1 - at] for at in range(orders + 1)])
