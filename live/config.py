@@ -548,7 +548,7 @@ def parse_rig(text: str, file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN
     return build_rig(raw, file, plugin_tables)
 
 
-def build_rig(raw: Mapping[str, Any], file: Path, plugin_tables: Sequence[str] = tuple(_PLUGIN_TABLES)) -> Rig:
+def build_rig(raw: Mapping[str, Any], file: Path, plugin_tables: Sequence[str] = tuple(PLUGIN_TABLES)) -> Rig:
     """Validate the tables of a rig file; arguments and errors are those of `parse_rig`."""
     folder = file.parent
     faults: list[Fault] = []

@@ -105,8 +105,10 @@ class Protocol:
         raise NotImplementedError(f"{type(self).__name__} must implement decide(pose, events)")
 
     def note(self, name: str, pose: Pose, **values: str | bool | int | float | None) -> None:
-        """Put an event with its values into the session's log; it changes nothing else."""
+        """Put an event with its values into the session's log; it changes nothing else. NaN becomes None."""
         plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+        # JSON has no NaN, which alone differs from itself.
+        plain = {key: value if value == value else None for key, value in plain.items()}
         self._notes.append(Note(name, pose.trace.exposed_ns, plain))
 
     def take_notes(self) -> Sequence[Note]:

@@ -81,6 +81,8 @@ class Phase(Triggered):
         return self._camera
 
     _camera: int | None = 0
+    _wait_ms = 0.0
+    """From the pose that was decided on to the phase."""
 
     def bind(self, keypoints: Sequence[str], cameras: Sequence[str], score_gate: float) -> None:
         """Find camera and keypoints.

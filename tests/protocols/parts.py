@@ -172,6 +172,28 @@ class Second(Always):
     camera = 1
 
 
+class Writes(Always):
+    """Notes something at every pose, and is closed."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        super().__init__(name, settings)
+        self.closed = 0
+
+    def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
+        self.note("seen", pose, where=self.point(pose, "snout")[0], who="snout")
+        return ()
+
+    def close(self) -> None:
+        self.closed += 1
+        raise OSError("the port is gone")
+
+
+class InTheWorld(Always):
+    """Looks at points in the world."""
+
+    camera = None
+
+
 class NoReset(Always):
     """Cannot be started."""
 

@@ -177,7 +177,7 @@ def test_three_answers() -> None:
 
 
 def test_names_that_the_rig_lacks() -> None:
-    with pytest.raises(ConfigError, match="keypoints of the model .tail., but got 'p'"):
+    with pytest.raises(ConfigError, match=r"keypoints of the model .tail., but got 'p'"):
         Rehearsal(Watch, model=["tail"], condition={"use": "region", "keypoint": "p", "circle": [0, 0, 1]})
     with pytest.raises(ConfigError, match="expected one of camera, but got 'side'"):
         Rehearsal(Watch, condition={"use": "region", "keypoint": "p", "circle": [0, 0, 1], "camera": "side"})

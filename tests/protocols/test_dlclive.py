@@ -61,7 +61,7 @@ class Laser(Processor):
         return pose
 '''
 
-PREDICTS = '''
+PREDICTS = """
 from dlclive.processor import KalmanFilterPredictor, Processor
 
 
@@ -74,7 +74,7 @@ class Jump(Processor):
 class JumpAhead(KalmanFilterPredictor, Jump):
     def process(self, pose, **kwargs):
         return Jump.process(self, KalmanFilterPredictor.process(self, pose, **kwargs), **kwargs)
-'''
+"""
 
 
 def read(port: int, count: int) -> bytes:
@@ -172,5 +172,5 @@ def test_what_is_no_processor_is_refused(tmp_path: Path) -> None:
         plugins.load("protocol", "dlclive:missing.py:Other", tmp_path)
     with pytest.raises(ConfigError, match="'region' takes no class of a file"):
         plugins.load("protocol", "region:processor.py:Other", tmp_path)
-    with pytest.raises(ConfigError, match="dlclive:path.py:Class"):
+    with pytest.raises(ConfigError, match=r"dlclive:path\.py:Class"):
         Rehearsal(plugins.load("protocol", "dlclive"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poseloop.bench.protocols import Scene, measure_hits, scenes
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.live.types import CommandKind
 from poseloop.protocols import Rehearsal
@@ -167,7 +168,12 @@ def test_input_counts_licks_within_a_time() -> None:
 
 def test_input_off_edge_while_in_a_region() -> None:
     task = Rehearsal(Input, input="box.poke", edge="off", only_if=[A], **OUTPUT)
-    shown = [({"box.poke": True}, IN_A), ({"box.poke": False}, IN_A), ({"box.poke": False}, AWAY), ({"b.x": False}, IN_A)]
+    shown = [
+        ({"box.poke": True}, IN_A),
+        ({"box.poke": False}, IN_A),
+        ({"box.poke": False}, AWAY),
+        ({"b.x": False}, IN_A),
+    ]
     assert [len(task.show(inputs, p=place)) for inputs, place in shown] == [0, 1, 0, 0]
 
 
@@ -207,12 +213,17 @@ def test_yoked_repeats_what_another_has_earned(tmp_path: Path) -> None:
     file.write_text(
         "frame,time_s,protocol,output,command,outcome\n"
         "3,0.03,corner,box.laser,pulse,sent\n4,0.04,corner,box.laser,off,sent\n"
-        "5,0.05,corner,box.laser,pulse,held: stale pose\n7,0.07,other,box.laser,pulse,sent\n9,0.09,corner,b.l,train,sent\n"
+        "5,0.05,corner,box.laser,pulse,held: stale pose\n7,0.07,other,box.laser,pulse,sent\n"
+        "9,0.09,corner,box.laser,train,sent\n"
     )
     still = {"point": [(0, 0)] * 20}
     assert frames(Rehearsal(Yoked, file=str(file), **OUTPUT), still) == [3, 7, 9]
     assert frames(Rehearsal(Yoked, file="master.csv", folder=tmp_path, protocol="corner", **OUTPUT), still) == [3, 9]
-    for text, expected in (("x\n1\n", "a column 'time_s'"), ("time_s\n", "found none"), ("time_s\nsoon\n", "line 2.*'soon'")):
+    for text, expected in (
+        ("x\n1\n", "a column 'time_s'"),
+        ("time_s\n", "found none"),
+        ("time_s\nsoon\n", "line 2.*'soon'"),
+    ):
         file.write_text(text)
         with pytest.raises(DataError, match=expected):
             Rehearsal(Yoked, file=str(file), **OUTPUT)
@@ -234,3 +245,10 @@ def test_sham_withholds_or_redirects_what_the_other_decides() -> None:
         Rehearsal(Sham, of={"use": "region", "circle": [0, 0, 1], "output": "box.laser"})
     with pytest.raises(ConfigError, match="no protocol is called 'nope'"):
         Rehearsal(Sham, of={"use": "nope"})
+
+
+@pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene.protocol)
+def test_in_the_benchmark_too_nothing_is_missed_or_extra_without_noise(scene: Scene) -> None:
+    found = measure_hits(scene, noise_px=0, latency_ms=0)
+    assert found["moments"] >= 10
+    assert (found["late"], found["missed"], found["extra"]) == (0, 0, 0)

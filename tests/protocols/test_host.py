@@ -1,5 +1,6 @@
 """Gates, lease, failures and accounting of the host, pose by pose."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -355,3 +356,44 @@ def test_close_closes_every_board_once() -> None:
 def test_two_protocols_on_one_line_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"protocols\.other: it switches desk\.laser, which protocols\.task"):
         Bench(protocol='Always"\n[protocols.other]\nuse = "parts.py:Always')
+
+        Host(rig).open()
+
+
+def test_what_a_protocol_notes_is_told_with_its_pose() -> None:
+    bench = Bench("Writes")
+    bench.decide()
+    bench.decide()
+    first, second = [values for event, values in bench.told if event == "note"]
+    assert first["protocol"] == "task"
+    assert (first["name"], first["index"], second["index"]) == ("seen", 0, 1)
+    assert first["at_ns"] < second["at_ns"]
+    # It crosses a process in JSON; the snout's place in these poses is NaN.
+    assert json.loads(json.dumps(first["values"], allow_nan=False)) == {"where": None, "who": "snout"}
+
+
+def test_a_protocol_is_closed_at_the_end_and_its_failure_then_is_told() -> None:
+    bench = Bench("Writes")
+    bench.host.close()
+    assert bench.host._protocols["task"].closed == 1
+    (failure,) = [values for event, values in bench.told if event == "protocol_failed"]
+    assert "the port is gone" in failure["error"]
+
+
+def test_the_gate_of_a_protocol_that_looks_at_the_world_is_the_score_of_the_world() -> None:
+    for score, sent in ((0.9, [PULSE]), (0.4, [])):
+        bench = Bench("InTheWorld")
+        pose = bench.pose(scores=(0.9, 0.9))
+        bench.host.decide(replace(pose, score=np.full_like(pose.score, score)))
+        assert bench.desk.sent == sent
+
+
+def test_a_clock_of_its_own() -> None:
+    bench = Bench(age_ms=50)
+    pose = bench.pose(age_ms=10_000)
+    bench.host._clock = lambda: pose.trace.exposed_ns + 40_000_000
+    bench.host.decide(pose)
+    assert bench.desk.sent == [PULSE]
+    bench.host._clock = lambda: pose.trace.exposed_ns + 60_000_000
+    bench.host.decide(pose)
+    assert bench.desk.sent == [PULSE]

@@ -1,5 +1,6 @@
 """What every shipped protocol must do, whatever the animal does: be deterministic, survive gaps, keep its promises."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from shipped import EXAMPLES, STEREO, settings
 
 from poseloop.live import plugins
+from poseloop.live.config import validate
 from poseloop.live.types import CommandKind
 from poseloop.protocols import Rehearsal
 from poseloop.protocols.parameters import parameters
@@ -21,7 +23,7 @@ def behaviour(seed: int, world: bool, frames: int = 1200) -> list[dict]:
     centre = np.stack([80 * np.sin(0.9 * t + seed), 60 * np.sin(1.7 * t), 5 + 0 * t], axis=1)
     angle = 2 * t + seed + 0.8 * np.sin(30 * t)
     axis = np.stack([np.cos(angle), np.sin(angle), 0 * t], axis=1)
-    tracks = {"snout": centre + 30 * axis, "neck": centre, "tail": centre + [-25, 0, 0]}
+    tracks = {"snout": centre + 30 * axis, "neck": centre, "tail": centre + np.array([-25, 0, 0])}
     poses = []
     for i in range(frames):
         hidden = set() if i % 97 < 80 else {name for name in KEYPOINTS if random.random() < 0.5}
@@ -33,9 +35,7 @@ def behaviour(seed: int, world: bool, frames: int = 1200) -> list[dict]:
 def act(name: str, folder: Path, seed: int = 3, world: bool = False, pauses: bool = True) -> tuple:
     protocol = plugins.load("protocol", name)
     world = world and name in STEREO
-    task = Rehearsal(
-        protocol, seed=seed, model=KEYPOINTS, world=world, folder=folder, **settings(name, folder, world)
-    )
+    task = Rehearsal(protocol, seed=seed, model=KEYPOINTS, world=world, folder=folder, **settings(name, folder, world))
     given = []
     for i, points in enumerate(behaviour(seed, world)):
         inputs = {"box.lick": i % 14 < 7} if i % 7 == 0 else {}
@@ -74,7 +74,16 @@ def test_it_commands_only_what_it_announced(name: str, tmp_path: Path) -> None:
         assert (command.device, command.line, command.kind, command.on_us) in announced
 
 
-@pytest.mark.parametrize("name", EXAMPLES.keys() - {"schedule", "yoked"})
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_host_can_ask_it_before_anything_is_known(name: str, tmp_path: Path) -> None:
+    protocol = plugins.load("protocol", name)
+    made = protocol("task", validate(protocol.Settings, settings(name, tmp_path), tmp_path))
+    assert len(made.outputs) == len(made.commands) == 1
+    assert made.camera in (0, None)
+    assert isinstance(made.needs, tuple)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - {"schedule", "yoked"}))
 def test_an_animal_that_is_never_seen_gets_nothing(name: str, tmp_path: Path) -> None:
     protocol = plugins.load("protocol", name)
     task = Rehearsal(protocol, model=KEYPOINTS, folder=tmp_path, **settings(name, tmp_path))
@@ -83,7 +92,7 @@ def test_an_animal_that_is_never_seen_gets_nothing(name: str, tmp_path: Path) ->
     assert not any(given)
 
 
-@pytest.mark.parametrize("name", EXAMPLES.keys() - {"sham"})
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - {"sham"}))
 @pytest.mark.parametrize("seed", range(3))
 def test_common_promises(name: str, seed: int, tmp_path: Path) -> None:
     protocol = plugins.load("protocol", name)
@@ -96,7 +105,7 @@ def test_common_promises(name: str, seed: int, tmp_path: Path) -> None:
         times += [(task.now_ns - start_ns) / 1e9 for command in commands if command.kind is not CommandKind.OFF]
     assert len(times) <= 3
     assert all(1 <= at <= 9 for at in times)
-    assert all(after - before >= 0.4 for before, after in zip(times, times[1:], strict=False))
+    assert all(after - before >= 0.4 for before, after in itertools.pairwise(times))
     given = [note.values["fate"] for note in task.notes if note.name == "occasion"]
     assert given.count("stimulus") == len(times)
 

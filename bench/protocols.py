@@ -1,0 +1,235 @@
+"""What protocols cost and how well they hit: time to decide, and misses and extras against noise and latency.
+
+``python -m poseloop.bench.protocols --report FILE.json``
+
+Two tables. The first times every shipped protocol on poses of a running animal, and the whole host around it: from a
+pose in hand to the command at the board driver, beside a bare loop that receives, compares one number and writes.
+The second rehearses on simulated behaviour whose right moments are known exactly: pixel noise is added to the points,
+and latency to the moment at which a trigger takes effect. A trigger is right within 50 ms of its moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poseloop.live import plugins
+from poseloop.live.config import build_rig
+from poseloop.live.output import report as reports
+from poseloop.live.output.wire import Header, Wire, unpack_pose
+from poseloop.live.types import Command, InputEvent, Outcome, OutcomeKind
+from poseloop.protocols import Rehearsal
+from poseloop.protocols.commands.compare import score
+from poseloop.protocols.host import Host
+
+__all__ = ["main", "measure_costs", "measure_hits"]
+
+FPS = 100
+SECONDS = 60
+TOLERANCE_S = 0.05
+NOISE_PX = (0.0, 0.5, 1.0, 2.0, 4.0)
+LATENCY_MS = (0, 20, 40, 80)
+_OUTPUT = "box.laser"
+
+_Float64 = npt.NDArray[np.float64]
+_Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Behaviour of which the right moments are known."""
+
+    protocol: str
+    settings: Mapping[str, Any]
+    tracks: Mapping[str, _Float64]
+    """Keypoint → (N, 2) px."""
+    truth_s: Sequence[float]
+
+
+def _begins(holds: _Bool) -> list[float]:
+    return ((np.flatnonzero(holds[1:] & ~holds[:-1]) + 1) / FPS).tolist()
+
+
+def scenes() -> Sequence[Scene]:
+    """One for every protocol that looks at points; all settings are those of the docs' table."""
+    t = np.arange(SECONDS * FPS) / FPS
+    run = np.stack([320 + 200 * np.cos(1.1 * t), 240 + 150 * np.sin(1.7 * t)], axis=1)
+    distance = np.hypot(*(run - [440, 330]).T)
+    bouts = np.where(t % 3 < 1.5, 20.0, 320.0)
+    way = np.cumsum(bouts) / FPS / 200
+    in_bouts = np.stack([320 + 200 * np.cos(way), 240 + 200 * np.sin(way)], axis=1)
+    bent = 150 + 30 * np.sin(5 * t)
+    knee = run + np.array([40, 0])
+    foot = knee + 40 * np.stack([-np.cos(np.radians(bent)), np.sin(np.radians(bent))], axis=1)
+    axis = 1.3 * t
+    head = run + 40 * np.stack([np.cos(axis), np.sin(axis)], axis=1)
+    off = np.abs(np.angle(np.exp(1j * axis)))
+    hz = 4.0
+    paw = run + np.stack([15 * np.sin(math.tau * hz * t), 0 * t], axis=1)
+    left, right = np.hypot(*(run - [130, 240]).T) < 60, np.hypot(*(run - [510, 240]).T) < 60
+    region = {"keypoint": "snout", "hysteresis": 6}
+    step = {"use": "region", "keypoint": "snout", "hysteresis": 6}
+    sequence = [{"condition": {**step, "circle": [130, 240, 60]}}, {"condition": {**step, "circle": [510, 240, 60]}}]
+    cycles = np.arange(3.0 * hz, SECONDS * hz) / hz + 0.25 / hz
+    return [
+        Scene("region", {**region, "circle": [440, 330, 60]}, {"snout": run}, _begins(distance <= 60)),
+        Scene(
+            "speed",
+            {"keypoint": "snout", "above": 170, "hysteresis": 60, "window_ms": 50},
+            {"snout": in_bouts},
+            np.arange(1.5, SECONDS, 3).tolist(),
+        ),
+        Scene(
+            "posture",
+            {"measure": "angle", "keypoints": ["hip", "knee", "foot"], "below": 135, "hysteresis": 6},
+            {"hip": run, "knee": knee, "foot": foot},
+            _begins(bent < 135),
+        ),
+        Scene(
+            "heading",
+            {"tail": "tail", "head": "head", "direction_deg": 0, "within_deg": 20, "hysteresis_deg": 8},
+            {"tail": run, "head": head},
+            _begins(off <= math.radians(20)),
+        ),
+        Scene(
+            "phase",
+            {"keypoint": "paw", "relative_to": "hip", "phase_deg": 90, "least_range": 20},
+            {"paw": paw, "hip": run},
+            cycles.tolist(),
+        ),
+        Scene("sequence", {"steps": sequence}, {"snout": run}, _second_after_first(left, right)),
+    ]
+
+
+def _second_after_first(first: _Bool, second: _Bool) -> list[float]:
+    """Times at which ``second`` begins, each the first one after ``first`` held."""
+    times, seen = [], False
+    for i in range(1, len(first)):
+        seen = seen or bool(first[i - 1])
+        if seen and second[i]:
+            times.append(i / FPS)
+            seen = False
+    return times
+
+
+def measure_hits(scene: Scene, noise_px: float, latency_ms: float, seed: int = 0) -> dict[str, float]:
+    """Moments, and what became of them, for one scene."""
+    random = np.random.default_rng(seed)
+    task = Rehearsal(
+        plugins.load("protocol", scene.protocol), fps=FPS, seed=seed, output=_OUTPUT, **dict(scene.settings)
+    )
+    noisy = {name: track + random.normal(0, 1, track.shape) * noise_px for name, track in scene.tracks.items()}
+    given = task.run(noisy)
+    acts = [index / FPS + command.delay_us / 1e6 + latency_ms / 1e3 for index, command in given]
+    # What cannot be known yet is nobody's fault: the phase needs its range and a few cycles first.
+    first = scene.truth_s[0] - TOLERANCE_S
+    result = score([at for at in acts if at >= first], scene.truth_s, TOLERANCE_S, late_s=1.0)
+    return {
+        "moments": len(scene.truth_s),
+        "late": len(result.late),
+        "missed": len(result.missed),
+        "extra": len(result.extra),
+    }
+
+
+class _Null:
+    """A board driver that answers at once, and notes when it was called."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+        self.sent_ns = 0
+        self._answers: list[Outcome] = []
+        self._tickets = 0
+
+    def send(self, command: Command) -> int:
+        self.sent_ns = time.perf_counter_ns()
+        self._tickets += 1
+        self._answers.append(Outcome(self.name, self._tickets, OutcomeKind.ACKNOWLEDGED, "", 1, 2))
+        return self._tickets
+
+    def events(self) -> Sequence[InputEvent | Outcome]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: None
+
+
+def measure_costs(scene: Scene, poses: int) -> dict[str, float]:
+    """Median and 99 % of ``decide``, and of the host around it less a bare loop, in ms."""
+    protocol = plugins.load("protocol", scene.protocol)
+    task = Rehearsal(protocol, fps=FPS, output=_OUTPUT, **dict(scene.settings))
+    names = list(scene.tracks)
+    raw: dict[str, Any] = {
+        "cameras": {"camera": {"use": "none"}},
+        "model": {"file": "none"},
+        "gates": {"age_ms": 10_000},
+        "boards": {"box": {"use": "none", "lines": {"laser": {"pin": 9, "max_on_ms": 100}}}},
+        "protocols": {"task": {"use": scene.protocol, "output": _OUTPUT, **scene.settings}},
+    }
+    rig = build_rig(raw, Path("bench.toml"), ("protocols",))
+    boards = {name: table.model_copy(update={"plugin": _Null}) for name, table in rig.boards.items()}
+    host = Host(rig.model_copy(update={"boards": boards}))
+    host.open()
+    host.bind(Header("bench", "none", ("camera",), task.keypoints, (), 0.5))
+    wire, decide, whole, bare = Wire(), [], [], []
+    for i in range(poses):
+        points = {name: scene.tracks[name][i] for name in names}
+        task.now_ns = time.perf_counter_ns()
+        body = wire.pose(task.pose(points))
+        began = time.perf_counter_ns()
+        pose = unpack_pose(body, began)
+        bool(pose.keypoints.xy[0, 0, 0, 0] > 100)  # the least that can be decided
+        bare.append(time.perf_counter_ns() - began)
+        began = time.perf_counter_ns()
+        task.protocol.decide(pose, ())
+        decide.append(time.perf_counter_ns() - began)
+        began = time.perf_counter_ns()
+        host.decide(unpack_pose(body, began))
+        whole.append(time.perf_counter_ns() - began)
+    host.close()
+    figures = {"decide": np.array(decide), "host_added": np.array(whole) - np.array(bare)}
+    return {
+        f"{name}_{label}": round(float(np.percentile(values / 1e6, share)), 4)
+        for name, values in figures.items()
+        for label, share in (("p50", 50), ("p99", 99))
+    }
+
+
+def main() -> int:
+    """Measure, print both tables, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--poses", type=int, default=3000, help="for the times")
+    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = {"fps": FPS, "seconds": SECONDS, "tolerance_s": TOLERANCE_S, "cost_ms": {}, "hits": {}}
+    print(f"ms{'decide p50':>22}{'p99':>10}{'host adds p50':>16}{'p99':>10}")
+    for scene in scenes():
+        cost = measure_costs(scene, min(arguments.poses, SECONDS * FPS))
+        result["cost_ms"][scene.protocol] = cost
+        print(f"  {scene.protocol:<12}{cost['decide_p50']:>10.3f}{cost['decide_p99']:>10.3f}", end="")
+        print(f"{cost['host_added_p50']:>16.3f}{cost['host_added_p99']:>10.3f}")
+    print(f"\nlate + missed / extra, of moments; {FPS} poses a second, right within {TOLERANCE_S * 1e3:g} ms")
+    heads = [(noise, 0) for noise in NOISE_PX] + [(0.0, latency) for latency in LATENCY_MS[1:]]
+    print(f"{'':24}" + "".join(f"{f'{n:g} px' if not ms else f'{ms} ms':>11}" for n, ms in heads))
+    for scene in scenes():
+        cells = {f"{noise:g} px, {latency} ms": measure_hits(scene, noise, latency) for noise, latency in heads}
+        result["hits"][scene.protocol] = cells
+        texts = [f"{cell['late'] + cell['missed']:g} / {cell['extra']:g}" for cell in cells.values()]
+        print(f"  {scene.protocol:<12}{len(scene.truth_s):>6} of" + "".join(f"{text:>11}" for text in texts))
+    if arguments.report is not None:
+        reports.write({**result, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
