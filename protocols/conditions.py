@@ -277,7 +277,7 @@ class Facing(Condition):
         place: _Corner | None = None
         """A fixed place, [x, y], px or mm."""
         towards: KeypointName | None = None
-        """Another keypoint, such as another animal's."""
+        """Another keypoint, such as one on an object."""
         within_deg: float = Field(30.0, gt=0, le=180)
         """By how much the axis may miss it to either side."""
         hysteresis_deg: float = Field(0.0, ge=0, le=180)

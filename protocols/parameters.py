@@ -12,7 +12,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-__all__ = ["Parameter", "as_markdown", "parameters"]
+from poseloop.live import plugins
+from poseloop.protocols.sequence import Step
+from poseloop.protocols.sight import Points
+from poseloop.protocols.stimulus import OnCondition, Triggered
+
+__all__ = ["Parameter", "parameters", "reference"]
 
 _UNITS = {"ms": "ms", "s": "s", "px": "px", "mm": "mm", "deg": "degrees", "hz": "Hz"}
 """Unit of a parameter by the end of its name; the help says it for the others."""
@@ -33,16 +38,41 @@ class Parameter:
     help: str
 
 
-def parameters(settings: type[BaseModel]) -> Sequence[Parameter]:
-    """All parameters of a ``Settings`` class: its own first, then those that are common to many."""
-    return [_parameter(name, field) for name, field in settings.model_fields.items()]
+def parameters(settings: type[BaseModel], without: Sequence[type[BaseModel]] = ()) -> Sequence[Parameter]:
+    """The parameters of a ``Settings`` class.
+
+    Args:
+        settings: the class.
+        without: leave out what these declare.
+    """
+    elsewhere = {name for other in without for name in other.model_fields}
+    return [_parameter(name, field) for name, field in settings.model_fields.items() if name not in elsewhere]
 
 
-def as_markdown(table: Sequence[Parameter]) -> str:
-    """A table for a document."""
-    lines = ["| key | type | default | what |", "|---|---|---|---|"]
+def reference() -> str:
+    """The parameters of all installed protocols, as the part of a document (Markdown)."""
+    common = (Triggered.Settings, OnCondition.Settings, Points)
+    titles = (
+        "All but `sham` and `dlclive`",
+        "`region`, `speed`, `posture`, `heading`",
+        "What looks at points: these, `phase`, and conditions",
+    )
+    parts = [
+        _section(title, parameters(settings, common[:number] if settings is not Points else ()))
+        for number, (title, settings) in enumerate(zip(titles, common, strict=True))
+    ]
+    for name in plugins.installed("protocol"):
+        settings = plugins.load("protocol", name).Settings
+        shown = parameters(settings, common if issubclass(settings, Triggered.Settings) else ())
+        parts.append(_section(f"`{name}`", shown))
+    parts.append(_section("A step of `sequence`", parameters(Step)))
+    return "\n".join(parts)
+
+
+def _section(title: str, table: Sequence[Parameter]) -> str:
+    lines = [f"### {title}", "", "| key | type | default | what |", "|---|---|---|---|"]
     for item in table:
-        kind = " ".join(part for part in (item.type, item.unit, item.range) if part)
+        kind = ", ".join(part for part in (item.type, item.unit, item.range) if part)
         default = f"`{item.default}`" if item.default else "required"
         lines.append(f"| `{item.name}` | {kind} | {default} | {item.help} |")
     return "\n".join(lines) + "\n"
