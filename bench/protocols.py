@@ -56,7 +56,7 @@ class Scene:
 
 
 def _begins(holds: _Bool) -> list[float]:
-    return ((np.flatnonzero(holds[1:] & ~holds[:-1]) + 1) / FPS).tolist()
+    return [float(frame) / FPS for frame in np.flatnonzero(holds[1:] & ~holds[:-1]) + 1]
 
 
 def scenes() -> Sequence[Scene]:

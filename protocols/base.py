@@ -10,11 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from poseloop.live import config
+from poseloop.live.motion.kinematics import Track
 from poseloop.live.names import KeypointName, OutputName, find_names
 from poseloop.live.types import Command, CommandKind, Float32, InputEvent, Note, Pose
 from poseloop.protocols.sight import look
 
 __all__ = ["Protocol"]
+
+_RECENT = 250
+"""Poses that are kept."""
 
 _NOTES = 1000
 """Notes that wait for the host, which takes them after every pose; beyond it the oldest are dropped."""
@@ -39,6 +43,9 @@ class Protocol:
         """The model's keypoints in the order of a pose's K axis; known from `reset` on."""
         self.score_gate = 0.0
         """A point with a score under it counts as not seen; known from `reset` on."""
+        self.recent: deque[Pose] = deque(maxlen=_RECENT)
+        """The last poses that `see` was called with, oldest first."""
+        self._tracks: list[tuple[str, bool, Track]] = []
         self._random: random.Random | None = None
         self._notes: deque[Note] = deque(maxlen=_NOTES)
 
@@ -99,6 +106,29 @@ class Protocol:
         # With the name in it, two protocols of a rig do not draw the same lots.
         self._random = random.Random(f"{self.name}:{seed}")
         self._notes.clear()
+        self._tracks.clear()
+        self.recent.clear()
+
+    def follow(self, keypoint: str, window_ms: float = 100.0, *, predicted: bool = False) -> Track:
+        """Keep where a keypoint was lately; the track tells velocity, speed and acceleration. Call it in `reset`.
+
+        Args:
+            keypoint: its name.
+            window_ms: how far back; longer is steadier, and later by half of it.
+            predicted: follow where it will be when the board acts.
+        """
+        track = Track(window_ms, 3 if self.camera is None else 2)
+        self._tracks.append((keypoint, predicted, track))
+        return track
+
+    def see(self, pose: Pose) -> None:
+        """Remember a pose: `recent` and what `follow` follows; to be called first in `decide`.
+
+        `Triggered` and `StateMachine` do so by themselves.
+        """
+        self.recent.append(pose)
+        for keypoint, predicted, track in self._tracks:
+            track.add(pose.trace.exposed_ns, self.point(pose, keypoint, predicted=predicted))
 
     def decide(self, pose: Pose, events: Sequence[InputEvent]) -> Sequence[Command]:
         """Look at one pose and at the inputs since the last one; return what to do now."""

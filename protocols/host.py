@@ -202,6 +202,8 @@ class Host:
             signals.mark(pose.index)
         self.poses["decided"] += 1
         self.latencies.add(trace)
+        # Last, since telling takes its time.
+        self._tell_notes(pose.index)
 
     def pass_on(self, pose: Pose) -> None:
         """Show a pose that is not the newest to the protocols that want every one; only ``off`` may come of it."""
@@ -214,6 +216,7 @@ class Host:
                     self._boards[command.device].board.send(command)
                 else:
                     self.triggers.held(command, pose.index, pose.trace, "a newer pose is there")
+        self._tell_notes(pose.index)
 
     @property
     def wants_every_pose(self) -> bool:
@@ -241,9 +244,12 @@ class Host:
             return ()
         finally:
             self._slowest = max(self._slowest, (now_ns() - began, name))
-            for note in protocol.take_notes():
-                self._tell("note", protocol=name, index=pose.index, **asdict(note))
         return commands
+
+    def _tell_notes(self, index: int) -> None:
+        for name, protocol in self._protocols.items():
+            for note in protocol.take_notes():
+                self._tell("note", protocol=name, index=index, **asdict(note))
 
     @staticmethod
     def _may_switch_off(protocol: Experiment, command: Command) -> bool:

@@ -51,7 +51,7 @@ def parameters(settings: type[BaseModel], without: Sequence[type[BaseModel]] = (
 
 def reference() -> str:
     """The parameters of all installed protocols, as the part of a document (Markdown)."""
-    common = (Triggered.Settings, OnCondition.Settings, Points)
+    common: Sequence[type[BaseModel]] = (Triggered.Settings, OnCondition.Settings, Points)
     titles = (
         "All but `sham` and `dlclive`",
         "`region`, `speed`, `posture`, `heading`",

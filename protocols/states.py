@@ -69,6 +69,7 @@ class StateMachine(Protocol):
         """Tell the state what has happened since the last pose; returns what `do` was called with."""
         self.pose = pose
         """The newest pose."""
+        self.see(pose)
         self._now_ns = pose.trace.exposed_ns
         if not self.state:
             self._enter(self.start)

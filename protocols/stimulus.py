@@ -136,7 +136,8 @@ class Triggered(Protocol):
         return self.pulse(options.output, options.pulse_ms, options.delay_ms)
 
     def look(self, pose: Pose, events: Sequence[InputEvent]) -> None:
-        """Show the pose to ``only_if``: conditions have a memory, and must see every pose."""
+        """Remember the pose, and show it to ``only_if``: conditions have a memory, and must see every pose."""
+        self.see(pose)
         if self._began_ns is None:
             self._began_ns = pose.trace.exposed_ns
         if self._only_if:

@@ -158,3 +158,30 @@ def test_chance_without_reset_says_what_to_do() -> None:
 
     with pytest.raises(RuntimeError, match=r"super\(\).reset\(seed\)"):
         _ = Rehearsal(Forgets).protocol.random
+
+
+def test_recent_poses_and_kinematics_are_at_hand() -> None:
+    class Runs(StateMachine):
+        needs = ("snout",)
+        start = "watching"
+
+        def reset(self, seed):
+            super().reset(seed)
+            self.snout = self.follow("snout", window_ms=50)
+            self.fast = []
+
+        def watching(self, event):
+            if event == "pose" and self.snout.speed() > 450:
+                self.fast.append((self.pose.index, len(self.recent)))
+
+    task = Rehearsal(Runs)
+    track = [(5.0 * max(i - 20, 0), 0) for i in range(40)]  # 500 px/s from pose 20 on
+    task.run({"snout": [*track[:30], None, *track[31:]]})
+    assert task.protocol.fast == [(index, index + 1) for index in range(25, 40)]
+    task.restart()
+    task.run({"snout": track})
+    assert task.protocol.fast[0] == (25, 26)
+    Runs.camera = None
+    flying = Rehearsal(Runs, world=True)
+    flying.run({"snout": [(0, 3.0 * i, 4.0 * i) for i in range(10)]})
+    assert flying.protocol.snout.speed() == pytest.approx(500)
