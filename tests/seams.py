@@ -18,7 +18,18 @@ from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.drivers.teensy.board import TeensyBoard
 from poseloop.live.interfaces import Board, Camera, Experiment, Runtime
 from poseloop.live.vision.ort import OnnxRuntime
+from poseloop.protocols import Protocol, StateMachine
+from poseloop.protocols.dlclive import Dlclive
+from poseloop.protocols.heading import Heading
+from poseloop.protocols.inputs import Input
+from poseloop.protocols.phase import Phase
+from poseloop.protocols.posture import Posture
 from poseloop.protocols.region import Region
+from poseloop.protocols.schedule import Schedule
+from poseloop.protocols.sequence import Sequence
+from poseloop.protocols.sham import Sham
+from poseloop.protocols.speed import Speed
+from poseloop.protocols.yoked import Yoked
 
 settings: Any = None
 cameras: list[Camera] = [
@@ -38,5 +49,19 @@ boards: list[Board] = [
     ZeromqBoard("zeromq", settings),
     NidaqBoard("nidaq", settings),
 ]
-experiments: list[Experiment] = [Region("region", settings)]
+experiments: list[Experiment] = [
+    Protocol("base", settings),
+    StateMachine("states", settings),
+    Dlclive("dlclive", settings),
+    Heading("heading", settings),
+    Input("input", settings),
+    Phase("phase", settings),
+    Posture("posture", settings),
+    Region("region", settings),
+    Schedule("schedule", settings),
+    Sequence("sequence", settings),
+    Sham("sham", settings),
+    Speed("speed", settings),
+    Yoked("yoked", settings),
+]
 runtimes: list[Runtime] = [OnnxRuntime(Path("model.onnx"), "cpu", 1)]

@@ -66,13 +66,15 @@ class VideoSource:
 
     header: Header
 
-    def __init__(self, rig: Rig, latency_ns: int) -> None:
+    def __init__(self, rig: Rig, latency_ns: int, frames: int | None = None) -> None:
         """Keep what to play.
 
         Args:
             rig: its cameras are recordings that do not wait (``pace = "none"``).
             latency_ns: from mid-exposure to the decision.
+            frames: how many, from the beginning; None = all.
         """
+        self._frames = 1 << 62 if frames is None else frames
         self._rig = rig
         self._latency_ns = latency_ns
 
@@ -90,7 +92,7 @@ class VideoSource:
             images: list[Image] = [np.empty(camera.format.shape, np.uint8) for camera in engine.cameras]
             for camera in engine.cameras:
                 camera.start("free")
-            for index in range(1 << 62):
+            for index in range(self._frames):
                 frames = [_grab(camera, image) for camera, image in zip(engine.cameras, images, strict=True)]
                 present = [frame for frame in frames if frame is not None]
                 if len(present) < len(frames):

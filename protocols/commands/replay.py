@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inputs", type=Path, metavar="FILE.csv", help="licks and pokes: time_s, input, value (0 or 1)"
     )
+    parser.add_argument("--frames", type=int, help="only so many, from the beginning; default: all")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="from exposure to decision; default: 0")
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="the table; default: RECORDING.commands.csv, here")
     parser.add_argument("--notes", type=Path, metavar="FILE.jsonl", help="write what the protocols noted here")
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     before = None if arguments.against is None else read_table(arguments.against, *COLUMNS)
     rig = _rig(arguments)
     inputs = [] if arguments.inputs is None else _inputs(arguments.inputs)
-    source = VideoSource(rig, round(arguments.latency_ms * 1e6))
+    source = VideoSource(rig, round(arguments.latency_ms * 1e6), arguments.frames)
     decisions, times_ns, failures = rehearse(rig, source, inputs, _progress)
     if not times_ns:
         raise DataError(f"{arguments.recording[0]}: expected a recording, but it has no frames")
