@@ -2,9 +2,10 @@
 
 ``python -m poseloop.bench.protocols --report FILE.json``
 
-Two tables. The first times every shipped protocol on poses of a running animal, and the whole host around it: from a
-pose in hand to the command at the board driver, beside a bare loop that receives, compares one number and writes.
-The second rehearses on simulated behaviour whose right moments are known exactly: pixel noise is added to the points,
+Three tables. The first times every shipped protocol on poses of a running animal, and the whole host around it. The
+second is from a pose received over ZeroMQ to a command written with pyserial, for a protocol that always acts: the host
+beside a bare loop that receives, compares one number and writes, in turn, in one run (one process, a loopback port).
+The third rehearses on simulated behaviour whose right moments are known exactly: pixel noise is added to the points,
 and latency to the moment at which a trigger takes effect. A trigger is right within 50 ms of its moment.
 """
 
@@ -17,27 +18,34 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
+import serial
+import zmq
 
-from poseloop.live import plugins
-from poseloop.live.config import build_rig
+from poseloop.live import config, plugins
+from poseloop.live.config import Rig, build_rig
 from poseloop.live.output import report as reports
-from poseloop.live.output.wire import Header, Wire, unpack_pose
-from poseloop.live.types import Command, InputEvent, Outcome, OutcomeKind
-from poseloop.protocols import Rehearsal
+from poseloop.live.output.publish import Publisher, Subscriber
+from poseloop.live.output.wire import POSE, Header, Wire, unpack_pose
+from poseloop.live.types import Command, InputEvent, Outcome, OutcomeKind, Pose
+from poseloop.protocols import Rehearsal, Triggered
 from poseloop.protocols.commands.compare import score
 from poseloop.protocols.host import Host
 
-__all__ = ["main", "measure_costs", "measure_hits"]
+__all__ = ["Scene", "main", "measure_costs", "measure_hits", "measure_written", "scenes"]
 
 FPS = 100
 SECONDS = 60
 TOLERANCE_S = 0.05
 NOISE_PX = (0.0, 0.5, 1.0, 2.0, 4.0)
 LATENCY_MS = (0, 20, 40, 80)
+_WARM_UP = 100
+_COMMAND = bytes(16)
+"""As long as a pulse is on the wire to an Arduino."""
 _OUTPUT = "box.laser"
 
 _Float64 = npt.NDArray[np.float64]
@@ -141,17 +149,29 @@ def measure_hits(scene: Scene, noise_px: float, latency_ms: float, seed: int = 0
     }
 
 
+class _Always(Triggered):
+    """Acts at every pose, if the first keypoint is seen to the right of 0."""
+
+    def occasion(self, pose: Pose, events: Sequence[InputEvent]) -> bool:
+        """Always, in this benchmark."""
+        return bool(self.point(pose, "snout")[0] > 0)
+
+
 class _Null:
-    """A board driver that answers at once, and notes when it was called."""
+    """A board driver that answers at once; what it is sent it writes to ``port``, and notes when it was written."""
+
+    port: ClassVar[Any] = None
+    written_ns: ClassVar[int] = 0
 
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
-        self.sent_ns = 0
         self._answers: list[Outcome] = []
         self._tickets = 0
 
     def send(self, command: Command) -> int:
-        self.sent_ns = time.perf_counter_ns()
+        if _Null.port is not None:
+            _Null.port.write(_COMMAND)
+            _Null.written_ns = time.perf_counter_ns()
         self._tickets += 1
         self._answers.append(Outcome(self.name, self._tickets, OutcomeKind.ACKNOWLEDGED, "", 1, 2))
         return self._tickets
@@ -164,21 +184,25 @@ class _Null:
         return lambda *arguments: None
 
 
-def measure_costs(scene: Scene, poses: int) -> dict[str, float]:
-    """Median and 99 % of ``decide``, and of the host around it less a bare loop, in ms."""
-    protocol = plugins.load("protocol", scene.protocol)
-    task = Rehearsal(protocol, fps=FPS, output=_OUTPUT, **dict(scene.settings))
-    names = list(scene.tracks)
+def _rig(protocols: Mapping[str, Any]) -> Rig:
     raw: dict[str, Any] = {
         "cameras": {"camera": {"use": "none"}},
         "model": {"file": "none"},
         "gates": {"age_ms": 10_000},
         "boards": {"box": {"use": "none", "lines": {"laser": {"pin": 9, "max_on_ms": 100}}}},
-        "protocols": {"task": {"use": scene.protocol, "output": _OUTPUT, **scene.settings}},
+        "protocols": protocols,
     }
     rig = build_rig(raw, Path("bench.toml"), ("protocols",))
     boards = {name: table.model_copy(update={"plugin": _Null}) for name, table in rig.boards.items()}
-    host = Host(rig.model_copy(update={"boards": boards}))
+    return rig.model_copy(update={"boards": boards})
+
+
+def measure_costs(scene: Scene, poses: int) -> dict[str, float]:
+    """Median and 99 % of ``decide``, and of the host around it less a bare loop, in ms."""
+    protocol = plugins.load("protocol", scene.protocol)
+    task = Rehearsal(protocol, fps=FPS, output=_OUTPUT, **dict(scene.settings))
+    names = list(scene.tracks)
+    host = Host(_rig({"task": {"use": scene.protocol, "output": _OUTPUT, **scene.settings}}))
     host.open()
     host.bind(Header("bench", "none", ("camera",), task.keypoints, (), 0.5))
     wire, decide, whole, bare = Wire(), [], [], []
@@ -205,8 +229,61 @@ def measure_costs(scene: Scene, poses: int) -> dict[str, float]:
     }
 
 
+def measure_written(poses: int) -> dict[str, float]:
+    """From a pose received to a command written, ms: host, bare loop, and the difference of their medians."""
+    rig = _rig({"task": {"use": "region", "keypoint": "snout", "circle": [0, 0, 1], "output": _OUTPUT}})
+    options = config.validate(_Always.Settings, {"output": _OUTPUT}, Path())
+    tables = {"task": rig.protocols["task"].model_copy(update={"plugin": _Always, "options": options})}
+    host = Host(rig.model_copy(update={"protocols": tables}))
+    header = Header("bench", "none", ("camera",), ("snout",), (), 0.5)
+    free = "tcp://127.0.0.1:*"
+    publisher = Publisher(config.Publish(poses=free, health=free, previews=free), header)
+    maker = Rehearsal(_Always, model=["snout"], output=_OUTPUT)
+    times: dict[str, list[int]] = {"host": [], "bare": []}
+    publisher.open()
+    bare_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with (
+        serial.serial_for_url("loop://") as port,
+        Subscriber(publisher.endpoints["poses"]) as poses_in,
+        bare_context.socket(zmq.SUB) as bare,
+    ):
+        bare.setsockopt(zmq.SUBSCRIBE, POSE)
+        bare.connect(publisher.endpoints["poses"])
+        time.sleep(0.3)
+        publisher.send_header()
+        host.open()
+        host.bind(poses_in.header)
+        _Null.port = port
+        for number in range(poses + _WARM_UP):
+            maker.now_ns = time.perf_counter_ns()
+            publisher.send_pose(maker.pose({"snout": (100, 100)}))
+            bare.poll(1000)
+            _, body = bare.recv_multipart()
+            began = time.perf_counter_ns()
+            message = msgpack.unpackb(body)
+            if np.frombuffer(message["xy"], np.float32)[0] > 0:
+                port.write(_COMMAND)
+            bare_ns = time.perf_counter_ns() - began
+            poses_in.poll(1)
+            pose, _ = poses_in.newest()
+            assert pose is not None
+            host.decide(pose)
+            port.reset_input_buffer()
+            if number >= _WARM_UP:
+                times["bare"].append(bare_ns)
+                times["host"].append(_Null.written_ns - pose.trace.received_ns)
+        _Null.port = None
+    host.close()
+    publisher.close()
+    bare_context.destroy(linger=0)
+    medians = {name: float(np.median(values)) / 1e6 for name, values in times.items()}
+    tails = {f"{name}_p99": float(np.percentile(values, 99)) / 1e6 for name, values in times.items()}
+    found = {**medians, **tails, "added": medians["host"] - medians["bare"]}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
 def main() -> int:
-    """Measure, print both tables, write JSON."""
+    """Measure, print the tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=int, default=3000, help="for the times")
     parser.add_argument("--report", type=Path, metavar="FILE.json")
@@ -218,6 +295,10 @@ def main() -> int:
         result["cost_ms"][scene.protocol] = cost
         print(f"  {scene.protocol:<12}{cost['decide_p50']:>10.3f}{cost['decide_p99']:>10.3f}", end="")
         print(f"{cost['host_added_p50']:>16.3f}{cost['host_added_p99']:>10.3f}")
+    written = result["written_ms"] = measure_written(arguments.poses)
+    print("\npose received to command written, ms: ", end="")
+    print(f"host {written['host']:.3f} (p99 {written['host_p99']:.3f}), ", end="")
+    print(f"bare loop {written['bare']:.3f} ({written['bare_p99']:.3f}); added {written['added']:.3f}")
     print(f"\nlate + missed / extra, of moments; {FPS} poses a second, right within {TOLERANCE_S * 1e3:g} ms")
     heads = [(noise, 0) for noise in NOISE_PX] + [(0.0, latency) for latency in LATENCY_MS[1:]]
     print(f"{'':24}" + "".join(f"{f'{n:g} px' if not ms else f'{ms} ms':>11}" for n, ms in heads))

@@ -25,6 +25,27 @@ _ALIVE = 1.5
 """After so many periods without a crossing the movement counts as over."""
 
 
+class _Range:
+    """Lowest and highest of the last values, in constant time: a value that a newer one beats can never be either."""
+
+    def __init__(self, window_ms: float) -> None:
+        self._window_ns = window_ms * 1e6
+        self._lows: deque[tuple[int, float]] = deque()
+        self._highs: deque[tuple[int, float]] = deque()
+
+    def add(self, now: int, value: float) -> tuple[float, float]:
+        """Take in a value; returns lowest and highest of the window."""
+        while self._lows and self._lows[-1][1] >= value:
+            self._lows.pop()
+        while self._highs and self._highs[-1][1] <= value:
+            self._highs.pop()
+        for kept in (self._lows, self._highs):
+            kept.append((now, value))
+            while kept[0][0] < now - self._window_ns:
+                kept.popleft()
+        return self._lows[0][1], self._highs[0][1]
+
+
 class Phase(Triggered):
     """Acts at a phase of a periodic movement, once in each cycle.
 
@@ -97,7 +118,8 @@ class Phase(Triggered):
     def reset(self, seed: int) -> None:
         """Forget the movement."""
         super().reset(seed)
-        self._seen: deque[tuple[int, float]] = deque()
+        self._range = _Range(self.settings.window_ms)
+        self._before: tuple[int, float] | None = None
         self._crossings: deque[int] = deque(maxlen=self.settings.cycles + 1)
         self._low = False
         self._shown_ns = self._acted_ns = 0
@@ -145,12 +167,8 @@ class Phase(Triggered):
         return replace(command, delay_us=command.delay_us + round(self._wait_ms * 1000))
 
     def _follow(self, now: int, value: float) -> None:
-        seen = self._seen
-        before = seen[-1] if seen else None
-        seen.append((now, value))
-        while seen[0][0] < now - self.settings.window_ms * 1e6:
-            seen.popleft()
-        low, high = min(v for _, v in seen), max(v for _, v in seen)
+        before, self._before = self._before, (now, value)
+        low, high = self._range.add(now, value)
         middle, extent = (low + high) / 2, high - low
         if extent < self.settings.least_range or before is None or now - before[0] > 0.5e9 / self.settings.least_hz:
             self._crossings.clear()
