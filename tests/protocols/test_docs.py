@@ -67,7 +67,7 @@ def test_the_four_lines_and_the_fifteen_run_in_a_rig(folder: Path) -> None:
     four, fifteen = blocks("toml")[0], next(block for block in blocks("toml") if "dark.py" in block)
     assert len(four.splitlines()) <= 5
     assert len([line for line in code("class RewardInTheDark").splitlines() if line.strip()]) <= 15
-    tables = four.replace("[320, 240, 60]", "[320, 240, 250]") + fifteen
+    tables = LIGHT + four.replace("[320, 240, 60]", "[320, 240, 250]") + fifteen.replace("box.laser", "box.light")
     # A busy computer must not be what decides this test.
     patient = SIMULATED.replace("lease_ms = 100", "lease_ms = 5000").replace("[boards.box]", PATIENCE + "[boards.box]")
     (folder / "rig.toml").write_text(patient.replace("[protocols.task]\n", tables), encoding="utf-8")

@@ -357,8 +357,6 @@ def test_two_protocols_on_one_line_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"protocols\.other: it switches desk\.laser, which protocols\.task"):
         Bench(protocol='Always"\n[protocols.other]\nuse = "parts.py:Always')
 
-        Host(rig).open()
-
 
 def test_what_a_protocol_notes_is_told_with_its_pose() -> None:
     bench = Bench("Writes")

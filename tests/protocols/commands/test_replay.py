@@ -104,6 +104,9 @@ port = "COM99"
 [boards.box.lines.laser]
 pin = 9
 max_on_ms = 50
+[boards.box.lines.valve]
+pin = 10
+max_on_ms = 50
 [boards.box.lines.lick]
 pin = 2
 direction = "input"
@@ -115,7 +118,7 @@ output = "box.laser"
 [protocols.licks]
 use = "input"
 input = "box.lick"
-output = "box.laser"
+output = "box.valve"
 """
 
 
