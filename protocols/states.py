@@ -52,8 +52,8 @@ class StateMachine(Protocol):
                     self.goto("waiting")
     """
 
-    start: ClassVar[str]
-    """Name of the first state."""
+    start: ClassVar[str] = ""
+    """Name of the first state; every machine must give it."""
 
     def reset(self, seed: int) -> None:
         """Before the first state; it is entered with the first pose."""

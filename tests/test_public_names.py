@@ -9,7 +9,29 @@ PUBLIC = {
     "poseloop.live.vision": {"Network": ["open", "keypoints", "infer"]},
     "poseloop.live.geometry": {"Calibration": ["load", "save", "names", "project", "undistort"], "triangulate": []},
     "poseloop.live.output": {"Subscriber": ["__iter__", "close"]},
-    "poseloop.protocols": {"Protocol": ["Settings", "needs", "outputs", "reset", "decide"]},
+    "poseloop.protocols": {
+        "Protocol": [
+            "Settings",
+            "needs",
+            "outputs",
+            "camera",
+            "reset",
+            "decide",
+            "point",
+            "seen",
+            "random",
+            "note",
+            "follow",
+            "see",
+            "pulse",
+            "train",
+            "on",
+            "off",
+        ],
+        "StateMachine": ["start", "goto", "do", "set_timer", "stop_timer", "where", "note_now"],
+        "Triggered": ["Settings", "occasion"],
+        "Rehearsal": ["show", "run", "restart"],
+    },
 }
 
 

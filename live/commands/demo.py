@@ -147,7 +147,7 @@ class _Film:
         canvas = Canvas(wire.decode_jpeg(shot.preview), _WIDTH)
         on = self.is_on(shot)
         for table in self.rig.protocols.values():
-            corners = np.array(getattr(table.options, "polygon", ()), np.float32)
+            corners = np.array(getattr(table.options, "polygon", None) or (), np.float32)
             canvas.polygon(shot.preview.place(corners), on)
         keypoints = shot.pose.keypoints
         xy = shot.preview.place(keypoints.xy[0, 0])

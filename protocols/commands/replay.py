@@ -217,7 +217,7 @@ def _row(decision: Decision) -> dict[str, str]:
 def _note(decision: Decision) -> dict[str, Any]:
     return {
         "frame": decision.index,
-        "time_s": _seconds(decision.at_ns),
+        "time_s": decision.at_ns / 1e9,
         "protocol": decision.protocol,
         "note": decision.outcome,
         **decision.values,
