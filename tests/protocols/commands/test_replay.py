@@ -137,6 +137,16 @@ def test_a_rig_file_is_replayed_without_its_devices(video: Path, tmp_path: Path,
     assert "0 on-commands, 3 held back by gates" in capsys.readouterr().out
 
 
+def test_a_rig_of_two_cameras_takes_two_recordings(video: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    second = '[cameras.side]\nuse = "sim"\n[model]'
+    side = 'circle = [240, 120, 50]\ncamera = "side"'
+    Path("rig.toml").write_text(RIG.replace("[model]", second).replace("circle = [240, 120, 50]", side))
+    assert main(["replay", str(video), str(video), "--rig", "rig.toml", "--protocol", "corner", "--out", "a.csv"]) == 0
+    assert replay(video, "--out", "b.csv") == 0
+    assert frames(Path("a.csv")) == frames(Path("b.csv"))
+
+
 OWN = """
 from poseloop.protocols import Protocol
 
