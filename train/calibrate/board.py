@@ -22,7 +22,7 @@ from poseloop.live import config
 from poseloop.live.errors import ConfigError
 from poseloop.live.types import Image
 
-__all__ = ["Board", "Detector", "Float64", "Found", "load"]
+__all__ = ["Board", "Detector", "Float64", "Found", "Int64", "load", "markers"]
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -233,3 +233,9 @@ def _consistent(numbers: Int64, xy: Float64, board: Board) -> Found | None:
         return None
     keep = inside.reshape(-1) > 0
     return numbers[keep], xy[keep]
+
+
+def markers(picture: Image, dictionary: str) -> Int64:
+    """Numbers of the markers of a dictionary in a grey picture, whatever board they are on."""
+    _, numbers, _ = cv2.aruco.ArucoDetector(_dictionary(dictionary)).detectMarkers(picture)
+    return np.zeros(0, np.int64) if numbers is None else np.asarray(numbers, np.int64).reshape(-1)

@@ -1,0 +1,91 @@
+"""Why no board was found: the same pictures searched for boards that differ in one way from the file's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from poseloop.live.types import Image
+from poseloop.train.calibrate.board import Board, Detector, markers
+
+__all__ = ["MOST", "why_not_found"]
+
+MOST = 12
+"""Pictures that are tried."""
+
+
+def why_not_found(pictures: Sequence[Image], board: Board) -> str:
+    """Say what the board in the pictures seems to be, or that none was seen.
+
+    Args:
+        pictures: (H, W) grey, in which `board` was not found.
+        board: what the board file says.
+    """
+    tried = list(pictures)[:MOST]
+    variants: list[tuple[str, Board, bool]] = [
+        (f"write inverted = {str(not board.inverted).lower()}", _but(board, inverted=not board.inverted), False),
+        ("the pictures are mirrored: switch off the mirroring of the camera, or do not film a mirror", board, True),
+        (
+            f"columns and rows are exchanged: write squares = [{board.squares[1]}, {board.squares[0]}]",
+            _but(board, squares=board.squares[::-1]),
+            False,
+        ),
+    ]
+    if board.type == "charuco":
+        variants.insert(1, (f"write legacy = {str(not board.legacy).lower()}", _but(board, legacy=not board.legacy), False))
+    for words, other, mirrored in variants:
+        if other == board and not mirrored:
+            continue
+        detector = Detector(other)
+        found = sum(detector(_flipped(picture) if mirrored else picture) is not None for picture in tried)
+        if found:
+            return f"it is found in {found} of {len(tried)} pictures if {words}" if ":" not in words[:25] else (
+                f"{words} (then it is found in {found} of {len(tried)} pictures)"
+            )
+    if board.type == "charuco":
+        return _other_markers(tried, board)
+    return _other_size(tried, board)
+
+
+def _but(board: Board, **changes: object) -> Board:
+    return board.model_copy(update=changes)
+
+
+def _flipped(picture: Image) -> Image:
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+def _other_markers(pictures: Sequence[Image], board: Board) -> str:
+    """Markers that are seen although the board is not: another size, or another dictionary."""
+    for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):
+        for inverted in (board.inverted, not board.inverted):
+            seen = [markers(255 - picture if inverted else picture, name) for picture in pictures]
+            most = max(seen, key=len)
+            if len(most) < 4:
+                continue
+            numbers = np.unique(np.concatenate(seen))
+            if name == board.dictionary:
+                return (
+                    f"markers {numbers.min()} to {numbers.max()} of {name} are seen, but no board of "
+                    f"{board.squares[0]} x {board.squares[1]} squares, which has markers 0 to {board.markers - 1}: are "
+                    "columns and rows (squares) right?"
+                    + (" Write inverted = " + str(inverted).lower() if inverted != board.inverted else "")
+                )
+            return f"markers of the dictionary {name} are seen, not of {board.dictionary}: correct the board file"
+    return "no markers are seen at all: is the board in the picture, in focus, and lit evenly?"
+
+
+def _other_size(pictures: Sequence[Image], board: Board) -> str:
+    columns, rows = board.corners
+    for size in sorted(
+        ((c, r) for c in range(3, 13) for r in range(3, c + 1) if {c, r} != {columns, rows}),
+        key=lambda size: abs(size[0] - max(columns, rows)) + abs(size[1] - min(columns, rows)),
+    )[:24]:
+        flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_FAST_CHECK
+        found = sum(bool(cv2.findChessboardCorners(picture, size, flags=flags)[0]) for picture in pictures[:4])
+        # A smaller board is found inside of a larger one now and then; in most pictures it is the board.
+        if found > len(pictures[:4]) / 2:
+            return f"a chessboard of {size[0]} x {size[1]} inner corners is found, not {columns} x {rows}"
+    return "no chessboard is seen at all: is it whole in the picture, in focus, with a white margin around it?"

@@ -1,0 +1,271 @@
+"""What a calibration is worth, in numbers and in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from poseloop.train.calibrate import choose, graph
+from poseloop.train.calibrate.board import Board, Float64
+from poseloop.train.calibrate.detect import Sightings
+from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
+from poseloop.train.calibrate.lenses import Lens
+from poseloop.train.calibrate.solve import Rig, Scene
+
+__all__ = ["Verdict", "cameras", "coverage", "epipolar", "offsets", "of_board", "tilts", "verdicts", "worst"]
+
+_GOOD_PX = 0.5
+_BAD_PX = 2.0
+_COVERED = 0.6
+_SHARED = 10
+_FOCAL = 0.02
+_OUT = 0.05
+_REACH = 5
+"""Moments by which videos are moved against each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence for a person."""
+
+    level: str
+    """``good``, ``warning`` or ``bad``."""
+    text: str
+
+
+def coverage(camera: Sightings) -> Float64:
+    """(rows, columns) of `choose.GRID`: in how many views the board's corners are in each cell of the picture."""
+    counts = np.zeros(choose.GRID[0] * choose.GRID[1])
+    for view in camera.views.values():
+        counts[list(choose.covered(view, camera.size))] += 1
+    return counts.reshape(choose.GRID[1], choose.GRID[0])
+
+
+def tilts(scene_poses: graph.Poses) -> Float64:
+    """(n,) degrees between the board's face and the camera's picture plane."""
+    return np.array([np.degrees(np.arccos(np.clip(abs(answers[0][0][0][2, 2]), 0, 1))) for answers in scene_poses.values()])
+
+
+def cameras(rig: Rig) -> dict[str, dict[str, Any]]:
+    """Each camera's numbers, for the report."""
+    out = {}
+    for c, name in enumerate(rig.scene.names):
+        camera, lens = rig.scene.sightings[c], rig.scene.lenses[c]
+        error = rig.error[rig.seen.camera == c]
+        size = np.linalg.norm(error, axis=1)
+        angle = tilts(rig.scene.poses[c])
+        gone = sum(one.corners for one in rig.removed if one.camera == name)
+        out[name] = {
+            "size": list(camera.size),
+            "searched": camera.looked,
+            "views": len(camera.views),
+            "views_used": len(np.unique(rig.seen.block[rig.seen.camera == c])),
+            "corners": len(error),
+            "corners_removed": gone,
+            "rms_px": _rounded(np.sqrt((size**2).mean()) if len(size) else None),
+            "median_px": _rounded(np.median(size) if len(size) else None),
+            "median_abs_px": _rounded(np.median(np.abs(error)) if len(size) else None),
+            "coverage": _rounded((coverage(camera) > 0).mean()),
+            "tilt_deg": [_rounded(angle.min(), 1), _rounded(angle.max(), 1)] if len(angle) else None,
+            "lens": "given" if lens.given else "fisheye" if lens.fisheye else "pinhole",
+            "focal_px": [_rounded(value, 2) for value in rig.state.lens[c][:2]],
+            "focal_spread_px": _rounded(rig.spread[c, 6]),
+        }
+    return out
+
+
+def _rounded(value: Any, digits: int = 4) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), digits)
+
+
+def epipolar(rig: Rig) -> list[dict[str, Any]]:
+    """For each two cameras: how far corners are from the line on which the other camera says they must be.
+
+    The distance is that of undistorted points in units of the second camera's focal length: px near the middle.
+    """
+    out = []
+    state = rig.state
+    count = len(rig.scene.board.points)
+    for a in range(len(rig.scene.names)):
+        for b in range(a + 1, len(rig.scene.names)):
+            rows = [np.flatnonzero(rig.seen.camera == c) for c in (a, b)]
+            keys = [rig.seen.block[r] * count + rig.corner[r] for r in rows]
+            _, i, j = np.intersect1d(*keys, return_indices=True)
+            entry: dict[str, Any] = {"cameras": [rig.scene.names[a], rig.scene.names[b]], "corners": len(i)}
+            if len(i):
+                rays = [
+                    np.column_stack([normalise(state.lens[c], state.fisheye[c], rig.seen.xy[r[k]]), np.ones(len(k))])
+                    for c, r, k in ((a, rows[0], i), (b, rows[1], j))
+                ]
+                turn, shift = compose((state.turn[b], state.shift[b]), inverse((state.turn[a], state.shift[a])))
+                lines = rays[0] @ (skew(shift) @ turn).T
+                distance = np.abs((lines * rays[1]).sum(axis=1)) / np.linalg.norm(lines[:, :2], axis=1)
+                entry["median_px"] = _rounded(np.median(distance) * state.lens[b][0])
+                entry["moments"] = len(np.unique(rig.seen.block[rows[0][i]]))
+            out.append(entry)
+    return out
+
+
+def worst(rig: Rig, most: int) -> list[tuple[str, int, float]]:
+    """Views with the largest median error: camera, moment, px."""
+    size = np.linalg.norm(rig.error, axis=1)
+    found = [
+        (rig.scene.names[c], rig.moments[b], float(np.median(size[(rig.seen.camera == c) & (rig.seen.block == b)])))
+        for c, b in sorted({(int(c), int(b)) for c, b in zip(rig.seen.camera, rig.seen.block, strict=True)})
+    ]
+    return sorted(found, key=lambda view: -view[2])[:most]
+
+
+def offsets(scene: Scene, every: int) -> list[dict[str, Any]]:
+    """Which pairs of videos fit better when one is moved in time: the shift that fits best, and both errors."""
+    lens = np.array([one.values for one in scene.lenses])
+    fisheye = [one.fisheye for one in scene.lenses]
+    out = []
+    for pair in scene.pairs:
+        errors = graph.in_step(pair, scene.sightings, scene.poses, scene.board, lens, fisheye, _REACH, every)
+        if 0 not in errors:
+            continue
+        best = min(errors, key=lambda shift: errors[shift])
+        out.append(
+            {
+                "cameras": [scene.names[pair.first], scene.names[pair.second]],
+                "error_px": {str(shift): _rounded(error) for shift, error in errors.items()},
+                "best": best if errors[best] < 0.7 * errors[0] and errors[0] > 1.0 else 0,
+            }
+        )
+    return out
+
+
+def late(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """By how many moments each camera is behind the others, as most of its pairs say; only those that are."""
+    out = {}
+    for name in names:
+        shifts = []
+        for entry in found:
+            if name in entry["cameras"]:
+                # A pair's shift is that of its second camera.
+                shifts.append(entry["best"] * (1 if entry["cameras"][1] == name else -1))
+        if shifts and (shift := round(float(np.median(shifts)))):
+            out[name] = shift
+    # Of a pair alone, either may be called late: the first one sets the time.
+    if len(names) == 2 and len(out) == 2:
+        out.pop(names[0])
+    return out
+
+
+def of_board(names: Sequence[str], found: Mapping[str, tuple[int, int]], board: Board) -> list[Verdict]:
+    """Cameras that never saw the board."""
+    return [
+        Verdict("bad", f"camera {name!r} never saw the board ({board.words}; {found[name][1]} pictures searched)")
+        for name in names
+        if not found[name][0]
+    ]
+
+
+def _where_empty(camera: Sightings) -> str:
+    counts = coverage(camera) > 0
+    rows, columns = counts.shape
+    parts = {
+        "left": counts[:, : columns // 4],
+        "right": counts[:, -(columns // 4) :],
+        "top": counts[: rows // 3],
+        "bottom": counts[-(rows // 3) :],
+    }
+    bare = [name for name, part in parts.items() if part.mean() < 0.34]
+    return f", above all its {', '.join(bare)} part" if bare else ""
+
+
+def of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
+    """What is wrong with the views that a lens comes from."""
+    name = camera.camera
+    out = []
+    if lens.given:
+        return out
+    share = float((coverage(camera) > 0).mean())
+    if share < _COVERED:
+        out.append(
+            Verdict(
+                "warning",
+                f"camera {name!r}: the board covered {100 * share:.0f} % of its picture: film the rest of it, too"
+                + _where_empty(camera),
+            )
+        )
+    if lens.focal_spread > _FOCAL:
+        out.append(
+            Verdict(
+                "warning",
+                f"camera {name!r}: its focal length is only known to ±{100 * lens.focal_spread:.1f} % (board tilted by "
+                f"{angle.min():.0f} to {angle.max():.0f}°): film the board nearer and tilted to all sides",
+            )
+        )
+    return out
+
+
+def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """All that a person should know, the worst first."""
+    out: list[Verdict] = []
+    scene = rig.scene
+    for c, name in enumerate(scene.names):
+        row = numbers[name]
+        rms = row["rms_px"]
+        if rms is None or rms > _BAD_PX:
+            text = "has no corners left" if rms is None else f"misses the corners by {rms:.2f} px (RMS)"
+            out.append(Verdict("bad", f"camera {name!r} {text}: do not use this calibration for 3D"))
+        elif rms > _GOOD_PX:
+            out.append(
+                Verdict(
+                    "warning",
+                    f"camera {name!r} misses the corners by {rms:.2f} px (RMS); {_GOOD_PX} px is usual: was the board "
+                    "flat, in focus, held still, and are the cameras triggered together?",
+                )
+            )
+        used = row["corners"] + row["corners_removed"]
+        if used and row["corners_removed"] > _OUT * used:
+            out.append(
+                Verdict(
+                    "warning",
+                    f"camera {name!r}: {row['corners_removed']} of {used} corners did not fit and were left out",
+                )
+            )
+        out.extend(of_lens(scene.sightings[c], scene.lenses[c], tilts(scene.poses[c])))
+        shared = {
+            scene.names[pair.second if pair.first == c else pair.first]: len(pair.moments)
+            for pair in scene.pairs
+            if c in (pair.first, pair.second)
+        }
+        if len(scene.names) > 1 and shared and max(shared.values()) < _SHARED:
+            partner = max(shared, key=lambda other: shared[other])
+            out.append(
+                Verdict(
+                    "warning",
+                    f"camera {name!r} shares the board with others at {max(shared.values())} moments only: film more "
+                    f"between {name} and {partner}",
+                )
+            )
+    for name, shift in late(scene.names, steps).items():
+        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
+        before = np.median([entry["error_px"]["0"] for entry in fits])
+        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
+        out.append(
+            Verdict(
+                "bad",
+                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
+                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
+                f"calibrate with --offset {name}={shift}",
+            )
+        )
+    if scene.board.symmetric:
+        out.append(
+            Verdict(
+                "warning",
+                "this chessboard looks the same upside down: cameras that see it from different sides may disagree; "
+                "print one with an odd number of columns and an even number of rows, or a ChArUco board",
+            )
+        )
+    if not out:
+        largest = max(row["rms_px"] for row in numbers.values())
+        out.append(Verdict("good", f"all cameras agree: no RMS above {largest:.2f} px, nothing to improve"))
+    return sorted(out, key=lambda verdict: ("bad", "warning", "good").index(verdict.level))
