@@ -1,0 +1,277 @@
+"""The report for people: one page of verdicts, numbers and pictures."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from poseloop.live.errors import DataError
+from poseloop.live.geometry.calibration import Calibration
+from poseloop.live.types import Image
+from poseloop.train import drawing
+from poseloop.train.calibrate import choose, findings
+from poseloop.train.calibrate.board import Float64
+from poseloop.train.calibrate.detect import Sightings
+from poseloop.train.calibrate.findings import Verdict
+from poseloop.train.calibrate.geometry import Motion, compose, transform
+from poseloop.train.calibrate.solve import Rig
+from poseloop.train.calibrate.sources import Source
+
+__all__ = ["write"]
+
+_WORST = 4
+_WIDE = 960
+_STYLE = """body{font-family:sans-serif;margin:2em auto;max-width:70em;padding:0 1em;line-height:1.45}
+img{max-width:100%}table{border-collapse:collapse}td,th{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:right}
+td:first-child,th:first-child{text-align:left}.bad{border-left:.5em solid #c22}.warning{border-left:.5em solid #e90}
+.good{border-left:.5em solid #2a2}.bad,.warning,.good{padding:.4em .8em;margin:.4em 0;background:#f6f6f6}"""
+
+
+def write(
+    folder: Path,
+    title: str,
+    verdicts: Sequence[Verdict],
+    sightings: Sequence[Sightings],
+    sources: Sequence[Source],
+    rig: Rig | None = None,
+    numbers: Mapping[str, Mapping[str, Any]] | None = None,
+    pairs: Sequence[Mapping[str, Any]] = (),
+    cameras: Calibration | None = None,
+    world: tuple[Motion, str] | None = None,
+) -> Path:
+    """Draw the pictures and write ``index.html``.
+
+    Args:
+        folder: where to.
+        title: of the page.
+        verdicts: in plain words.
+        sightings: where the board was seen.
+        sources: the pictures, for the worst views.
+        rig: the result; None if there is none, and the page says why.
+        numbers: of `findings.cameras`.
+        pairs: of `findings.epipolar`.
+        cameras: the result in the world's coordinates.
+        world: from the first camera's coordinates to the world's, and its description.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = [f'<div class="{one.level}">{html.escape(one.text)}</div>' for one in verdicts]
+        _coverage(sightings, rig, folder / "coverage.png")
+        if rig is not None and numbers is not None and cameras is not None and world is not None:
+            parts.append(f"<p>World: {html.escape(world[1])}. Unit: mm.</p>")
+            parts += ["<h2>Cameras</h2>", _numbers(numbers)]
+            _residuals(rig, folder / "residuals.png")
+            parts.append(_picture("residuals.png", "Left: each corner's miss; the ring holds half of them. Right: median of each moment."))
+        parts.append("<h2>Coverage</h2>")
+        parts.append(
+            _picture("coverage.png", "Where corners of the board were seen; colour: how far the model misses them. Grey cells: never.")
+        )
+        if rig is not None and cameras is not None and world is not None:
+            _layout(rig, cameras, world[0], folder / "layout.png")
+            parts += ["<h2>Layout</h2>", _picture("layout.png", "Cameras and the board at each moment, from the side and from above.")]
+            parts += ["<h2>Pairs of cameras</h2>", _pairs(pairs)]
+            parts += ["<h2>Worst views</h2>", *_worst(rig, sources, folder)]
+        page = folder / "index.html"
+        page.write_text(
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+            f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n",
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise DataError(f"{folder}: the report cannot be written: {error}") from error
+    return page
+
+
+def _picture(file: str, words: str) -> str:
+    return f'<p><img src="{file}" alt="{html.escape(words)}"><br><small>{html.escape(words)}</small></p>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["<table><tr>" + "".join(f"<th>{html.escape(word)}</th>" for word in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{html.escape(word)}</td>" for word in row) + "</tr>" for row in rows]
+    return "\n".join([*lines, "</table>"])
+
+
+def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ["camera", "RMS", "median", "views", "corners", "left out", "picture covered", "board tilted", "focal length"]
+    rows = []
+    for name, row in numbers.items():
+        known = "given" if row["lens"] == "given" else f"± {row['focal_spread_px']:.1f} px"
+        rows.append(
+            [
+                name,
+                f"{row['rms_px']:.2f} px" if row["rms_px"] is not None else "-",
+                f"{row['median_px']:.2f} px" if row["median_px"] is not None else "-",
+                f"{row['views_used']} of {row['views']}",
+                str(row["corners"]),
+                str(row["corners_removed"]),
+                f"{100 * row['coverage']:.0f} %",
+                "{:.0f} to {:.0f}°".format(*row["tilt_deg"]) if row["tilt_deg"] else "-",
+                f"{row['focal_px'][0]:.1f} px ({known})",
+            ]
+        )
+    return _table(head, rows)
+
+
+def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            " and ".join(pair["cameras"]),
+            str(pair.get("moments", 0)),
+            str(pair["corners"]),
+            f"{pair['median_px']:.2f} px" if pair.get("median_px") is not None else "never together",
+        ]
+        for pair in pairs
+    ]
+    return _table(["pair", "moments", "corners seen by both", "distance from the epipolar line"], rows) + (
+        "<p><small>What one camera sees must lie on a line in the other's picture; the median distance tells whether "
+        "two cameras agree.</small></p>"
+    )
+
+
+def _coverage(sightings: Sequence[Sightings], rig: Rig | None, file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    columns = min(len(sightings), 3)
+    rows = -(-len(sightings) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    top = 1.0 if rig is None else max(0.5, float(np.percentile(np.linalg.norm(rig.error, axis=1), 98)))
+    dots = None
+    for c, (camera, one) in enumerate(zip(sightings, axes, strict=False)):
+        counts = findings.coverage(camera)
+        width, height = camera.size
+        one.imshow(counts == 0, cmap="Greys", vmin=0, vmax=4, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        if rig is not None:
+            mine = rig.seen.camera == c
+            size = np.linalg.norm(rig.error[mine], axis=1)
+            dots = one.scatter(*rig.seen.xy[mine].T, c=size, s=2, vmin=0, vmax=top, cmap="viridis")
+        elif camera.views:
+            one.scatter(*np.concatenate([view.xy for view in camera.views.values()]).T, s=2)
+        share = 100 * float((counts > 0).mean())
+        one.set_title(f"{camera.camera}: {len(camera.views)} views, {share:.0f} % covered", fontsize=10)
+        one.set_xlim(-0.5, width - 0.5)
+        one.set_ylim(height - 0.5, -0.5)
+        one.set_aspect("equal")
+        one.set_xticks(np.linspace(0, width, choose.GRID[0] + 1), [])
+        one.set_yticks(np.linspace(0, height, choose.GRID[1] + 1), [])
+        one.grid(alpha=0.3)
+    for one in axes[len(sightings) :]:
+        one.axis("off")
+    if dots is not None:
+        figure.colorbar(dots, ax=list(axes), label="px", shrink=0.6)
+    figure.savefig(file, dpi=110)
+
+
+def _residuals(rig: Rig, file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    names = rig.scene.names
+    figure = Figure(figsize=(12, 2.6 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), 2, squeeze=False, width_ratios=[1, 3])
+    size = np.linalg.norm(rig.error, axis=1)
+    reach = max(0.5, float(np.percentile(size, 99)))
+    for c, name in enumerate(names):
+        mine = rig.seen.camera == c
+        left, right = axes[c]
+        left.scatter(*rig.error[mine].T, s=2, alpha=0.4, linewidths=0)
+        turn = np.linspace(0, 2 * np.pi, 100)
+        median = float(np.median(size[mine])) if mine.any() else 0.0
+        left.plot(median * np.cos(turn), median * np.sin(turn), "k", linewidth=1)
+        left.set_xlim(-reach, reach)
+        left.set_ylim(reach, -reach)
+        left.set_aspect("equal")
+        left.set_ylabel(f"{name}, px")
+        blocks = np.unique(rig.seen.block[mine])
+        medians = [float(np.median(size[mine & (rig.seen.block == b)])) for b in blocks]
+        right.plot([rig.moments[b] for b in blocks], medians, ".-", linewidth=0.6)
+        right.set_ylim(bottom=0)
+        right.grid(alpha=0.3)
+    axes[-1][1].set_xlabel("moment (number of the picture or frame)")
+    figure.savefig(file, dpi=110)
+
+
+def _layout(rig: Rig, cameras: Calibration, world: Motion, file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    space = figure.add_subplot(1, 2, 1, projection="3d")
+    plan = figure.add_subplot(1, 2, 2)
+    columns, rows = rig.scene.board.corners
+    corners = rig.scene.board.points[[0, columns - 1, columns * rows - 1, columns * (rows - 1), 0]]
+    for b in range(len(rig.moments)):
+        moved = transform(compose(world, (rig.state.block_turn[b], rig.state.block_shift[b])), corners)
+        space.plot(*moved.T, color="tab:grey", linewidth=0.5, alpha=0.5)
+        plan.plot(*moved[:, :2].T, color="tab:grey", linewidth=0.5, alpha=0.5)
+    centres = np.array([camera.centre for camera in cameras.cameras])
+    middle = np.median(transform(world, rig.state.block_shift), axis=0)
+    depth = 0.25 * float(np.median(np.linalg.norm(centres - middle, axis=1)))
+    for c, camera in enumerate(cameras.cameras):
+        colour = f"C{c}"
+        for line in _frustum(camera.matrix, camera.size, depth):
+            moved = (line - camera.translation) @ camera.rotation
+            space.plot(*moved.T, color=colour, linewidth=1)
+            plan.plot(*moved[:, :2].T, color=colour, linewidth=1)
+        space.text(*camera.centre, f" {camera.name}", color=colour)
+        plan.annotate(f" {camera.name}", camera.centre[:2], color=colour)
+    axis = depth
+    for k, colour in enumerate(("r", "g", "b")):
+        end = np.zeros((2, 3))
+        end[1, k] = axis
+        space.plot(*end.T, color=colour, linewidth=2)
+        plan.plot(*end[:, :2].T, color=colour, linewidth=2)
+    space.set_aspect("equal")
+    for one in (space, plan):
+        one.set_xlabel("x, mm")
+        one.set_ylabel("y, mm")
+    space.set_zlabel("z, mm")
+    plan.set_aspect("equal")
+    plan.grid(alpha=0.3)
+    plan.set_title("along z; red, green, blue: the world's x, y, z", fontsize=10)
+    figure.savefig(file, dpi=110)
+
+
+def _frustum(matrix: Float64, size: tuple[int, int], depth: float) -> list[Float64]:
+    """A camera's field of view as lines (n, 3) in its own coordinates, without the lens's bend."""
+    edge = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]], [0, 0]], float)
+    far = np.column_stack([np.clip((edge - matrix[:2, 2]) / np.diag(matrix)[:2], -2, 2), np.ones(5)]) * depth
+    return [far, *(np.array([[0, 0, 0], corner]) for corner in far[:4])]
+
+
+def _worst(rig: Rig, sources: Sequence[Source], folder: Path) -> list[str]:
+    parts = []
+    known = {source.camera: source for source in sources}
+    for place, (name, moment, error) in enumerate(findings.worst(rig, _WORST)):
+        source = known.get(name)
+        if source is None:
+            continue
+        c, b = rig.scene.names.index(name), rig.moments.index(moment)
+        mine = (rig.seen.camera == c) & (rig.seen.block == b)
+        file = f"worst_{place + 1}.jpg"
+        drawing.save(_drawn(source.picture(moment), rig.seen.xy[mine], rig.error[mine]), folder / file)
+        parts.append(
+            _picture(
+                file,
+                f"{name}, {source.name_of(moment)}: median {error:.2f} px. Cross: corner found; line: towards the "
+                "model's, ten times as long.",
+            )
+        )
+    return parts
+
+
+def _drawn(picture: Image, xy: Float64, error: Float64) -> Image:
+    factor = _WIDE / picture.shape[1]
+    canvas = drawing.as_bgr(np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)))
+    for place, miss in zip((xy + 0.5) * factor - 0.5, error * factor, strict=True):
+        start, end = (tuple(int(v) for v in np.round(16 * point)) for point in (place, place + 10 * miss))
+        cv2.line(canvas, start, end, (0, 200, 255), 2, cv2.LINE_AA, 4)
+        drawing.cross(canvas, place, (80, 255, 80), 4)
+    return canvas

@@ -1,0 +1,246 @@
+"""``poseloop calibrate FOLDER --board board.toml``: camera models from pictures of a printed board."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from poseloop.live.errors import CalibrationError, ConfigError
+from poseloop.live.output import report as reports
+from poseloop.train.calibrate import advice, detect, findings, formats, page, solve, sources, world
+from poseloop.train.calibrate import board as boards
+from poseloop.train.calibrate.board import Board
+from poseloop.train.calibrate.detect import Sightings
+from poseloop.train.calibrate.findings import Verdict
+from poseloop.train.calibrate.lenses import Lens
+from poseloop.train.calibrate.sources import Source
+from poseloop.train.progress import Progress
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "make camera models from pictures or videos of a printed board"
+
+_SEARCHED = 300
+"""Pictures of a camera that are searched, unless --every says otherwise."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="a folder with a folder of pictures (or a video) for each camera, or with files named after cameras; or "
+        "NAME=PATH for each camera; or a calibration file, to write it in another format",
+    )
+    parser.add_argument("--board", type=Path, metavar="board.toml", help="what was printed")
+    parser.add_argument("--out", type=Path, default=Path("calibration.toml"), help="default: calibration.toml")
+    parser.add_argument("--format", choices=formats.FORMATS, help="default: poseloop; opencv if --out ends in .yaml")
+    parser.add_argument(
+        "--fisheye", action="append", default=[], metavar="CAMERA", help="has a fisheye lens; 'all' for every camera"
+    )
+    parser.add_argument(
+        "--given", type=Path, metavar="FILE", help="a calibration whose lenses are kept for the cameras in it"
+    )
+    parser.add_argument(
+        "--lenses", type=Path, metavar="FOLDER", help="pictures for the lenses alone, each camera by itself"
+    )
+    parser.add_argument(
+        "--world",
+        default="camera",
+        help="origin: camera (the first one), board, board:MOMENT, floor:MOMENT,… or points:FILE.toml",
+    )
+    parser.add_argument(
+        "--offset",
+        action="append",
+        default=[],
+        metavar="CAMERA=N",
+        help="this camera's video runs N frames late; may be given several times",
+    )
+    parser.add_argument("--every", type=int, metavar="N", help=f"search each Nth picture (default: about {_SEARCHED})")
+    parser.add_argument("--moments", type=int, default=150, help="of the board, used for the result (default: 150)")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="the report for people (default: beside --out)")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all numbers here")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Calibrate, or convert; print the verdicts, write calibration and reports."""
+    kind = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
+    if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
+        cameras = formats.read(Path(arguments.source[0]))
+        formats.write(cameras, arguments.out, kind)
+        print(f"{arguments.out}: {len(cameras.names)} cameras, {', '.join(cameras.names)} ({kind})")
+        return 0
+    if arguments.board is None:
+        raise ConfigError("--board is missing: the TOML file that says what was printed (see docs/calibration.md)")
+    return _Calibrate(arguments, kind).run()
+
+
+class _Calibrate:
+    """One calibration: what was found so far, so that a failure is reported with all that is known."""
+
+    def __init__(self, arguments: argparse.Namespace, kind: str) -> None:
+        self._arguments = arguments
+        self._kind = kind
+        self._start = time.perf_counter()
+        self._board: Board = boards.load(arguments.board)
+        self._sources: list[Source] = sources.parse(arguments.source)
+        self._names = [source.camera for source in self._sources]
+        self._sightings: list[Sightings] = []
+        self._verdicts: list[Verdict] = []
+        self._plots = arguments.plots or arguments.out.with_name(f"{arguments.out.stem}_report")
+        self._title = f"Calibration of {', '.join(self._names)}"
+        unknown = set(arguments.fisheye) - {*self._names, "all"}
+        if unknown:
+            raise ConfigError(f"--fisheye: there is no camera {min(unknown)!r}; there are {', '.join(self._names)}")
+
+    def run(self) -> int:
+        """Do all of it."""
+        arguments = self._arguments
+        print(f"{self._board.words}; cameras {', '.join(self._names)}")
+        try:
+            self._sightings = self._look(self._sources)
+            self._need_board()
+            known = self._lenses()
+            scene = solve.relate(self._sightings, self._board, known)
+            if len(scene.groups) > 1:
+                self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
+                self._fail()
+            steps = findings.offsets(scene, self._every) if all(source.video for source in self._sources) else []
+            with Progress("adjustment", 0) as progress:
+                rig = solve.solve(scene, arguments.moments, progress.step)
+            frame = world.frame(rig, arguments.world)
+        except CalibrationError as error:
+            if not self._verdicts:
+                self._verdicts = [Verdict("bad", line) for line in str(error).splitlines()]
+            self._reports({})
+            raise
+        cameras = world.calibration(rig, frame[0])
+        numbers = findings.cameras(rig)
+        pairs = findings.epipolar(rig)
+        self._verdicts += findings.verdicts(rig, numbers, steps)
+        formats.write(cameras, arguments.out, self._kind)
+        self._print(numbers)
+        self._reports(
+            {
+                "cameras": numbers,
+                "pairs": pairs,
+                "in_step": steps,
+                "moments": list(rig.moments),
+                "world": frame[1],
+                "removed": [
+                    {"camera": one.camera, "moment": one.moment, "corners": one.corners, "error_px": round(one.error_px, 3)}
+                    for one in rig.removed
+                ],
+                "worst": [
+                    {"camera": name, "moment": moment, "median_px": round(error, 3)}
+                    for name, moment, error in findings.worst(rig, 10)
+                ],
+            },
+            rig=rig,
+            numbers=numbers,
+            pairs=pairs,
+            cameras=cameras,
+            world=frame,
+        )
+        print(f"{arguments.out}: written in {time.perf_counter() - self._start:.0f} s; look at {self._plots}/index.html")
+        return 0
+
+    def _look(self, found: Sequence[Source]) -> list[Sightings]:
+        lengths = [source.length() for source in found]
+        self._every = self._arguments.every or max(1, max(lengths) // _SEARCHED)
+        if self._every < 1:
+            raise ConfigError(f"--every: expected at least 1, but got {self._every}")
+        shifts = self._shifts()
+        out = []
+        with Progress("board", sum(-(-length // self._every) for length in lengths)) as progress:
+            for source in found:
+                sightings = detect.look(source, self._board, self._every, progress.step)
+                shift = shifts.get(source.camera, 0)
+                views = {moment - shift: view for moment, view in sightings.views.items()}
+                out.append(replace(sightings, views=views))
+        return out
+
+    def _shifts(self) -> dict[str, int]:
+        shifts = {}
+        for word in self._arguments.offset:
+            name, _, number = word.partition("=")
+            if name not in self._names or not number.removeprefix("-").isdigit():
+                raise ConfigError(
+                    f"--offset: expected CAMERA=N with one of {', '.join(self._names)}, such as {self._names[0]}=1, but "
+                    f"got {word!r}"
+                )
+            shifts[name] = int(number)
+        return shifts
+
+    def _need_board(self) -> None:
+        found = {camera.camera: (len(camera.views), camera.looked) for camera in self._sightings}
+        self._verdicts += findings.of_board(self._names, found, self._board)
+        if all(count == 0 for count, _ in found.values()):
+            some = [picture for _, picture in _evenly(self._sources[0], advice.MOST)]
+            self._verdicts.append(Verdict("bad", advice.why_not_found(some, self._board)))
+        if self._verdicts:
+            self._fail()
+
+    def _fail(self) -> None:
+        raise CalibrationError("\n".join(verdict.text for verdict in self._verdicts))
+
+    def _lenses(self) -> list[Lens]:
+        arguments = self._arguments
+        fisheye = ["all" in arguments.fisheye or name in arguments.fisheye for name in self._names]
+        given = {}
+        if arguments.given is not None:
+            known = formats.read(arguments.given)
+            for camera, sightings in ((c, s) for c in known.cameras for s in self._sightings if s.camera == c.name):
+                if camera.size != sightings.size:
+                    raise CalibrationError(
+                        f"camera {camera.name!r}: {arguments.given} holds for {camera.size[0]} x {camera.size[1]} px, "
+                        f"but its pictures have {sightings.size[0]} x {sightings.size[1]}"
+                    )
+                given[camera.name] = formats.lens_of(camera)
+            left = [name for name in self._names if name not in given]
+            print(f"lenses of {arguments.given}: {', '.join(given) or 'none of these cameras'}", file=sys.stderr)
+            if left:
+                print(f"estimated: {', '.join(left)}", file=sys.stderr)
+        more = None
+        if arguments.lenses is not None:
+            alone = [source for source in sources.find(arguments.lenses) if source.camera in self._names]
+            more = {camera.camera: camera for camera in self._look(alone) if camera.views}
+        with Progress("lenses", len(self._names)) as progress:
+            return solve.lenses_of(self._sightings, self._board, fisheye, given, more, progress.step)
+
+    def _print(self, numbers: dict[str, dict[str, Any]]) -> None:
+        print(f"{'camera':16} {'RMS px':>8} {'median':>8} {'views':>7} {'covered':>8}  focal length px")
+        for name, row in numbers.items():
+            known = "given" if row["lens"] == "given" else f"± {row['focal_spread_px']:.2f}"
+            print(
+                f"{name[:16]:16} {row['rms_px'] or float('nan'):8.3f} {row['median_px'] or float('nan'):8.3f} "
+                f"{row['views_used']:7} {100 * row['coverage']:6.0f} %  {row['focal_px'][0]:.1f} {known}"
+            )
+        for verdict in self._verdicts:
+            print(f"{verdict.level}: {verdict.text}", file=sys.stdout if verdict.level == "good" else sys.stderr)
+
+    def _reports(self, result: dict[str, Any], **shown: Any) -> None:
+        if self._sightings:
+            page.write(self._plots, self._title, self._verdicts, self._sightings, self._sources, **shown)
+        if self._arguments.report is not None:
+            reports.write(
+                {
+                    "board": self._board.words,
+                    "verdicts": [{"level": verdict.level, "text": verdict.text} for verdict in self._verdicts],
+                    **result,
+                    "seconds": round(time.perf_counter() - self._start, 1),
+                    "versions": reports.versions(),
+                    "machine": reports.machine(),
+                },
+                self._arguments.report,
+            )
+
+
+def _evenly(source: Source, count: int) -> list[tuple[int, Any]]:
+    every = max(1, source.length() // count)
+    return [item for item, _ in zip(source.frames(every), range(count), strict=False)]
