@@ -17,11 +17,15 @@ import numpy.typing as npt
 from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import LENS, exponential, project, skew
 
-__all__ = ["CAMERA", "Observations", "Prior", "State", "adjust", "residuals", "spread"]
+__all__ = ["CAMERA", "Observations", "Prior", "State", "adjust", "residuals", "spread", "usual"]
 
 CAMERA = 6 + LENS
 """Unknowns of a camera: turn, shift, lens."""
 _STEPS = 60
+_HUBER = 2.5
+"""Sigmas beyond which an error counts linearly, since it is likely a fault of detection."""
+_SMALLEST, _LARGEST = 0.03, 3.0
+"""Bounds of sigma, px."""
 _PART = 4096
 """Observations whose normal equations are summed at a time, for the sake of memory."""
 
@@ -69,7 +73,7 @@ class Prior:
 
     rows: Float64 = field(default_factory=lambda: np.zeros((0, LENS)))  # (Q, LENS)
     value: Float64 = field(default_factory=lambda: np.zeros((0,)))  # (C, Q) or (0,)
-    sigma: Float64 = field(default_factory=lambda: np.zeros((0,)))  # (C, Q) or (0,), in px of error
+    sigma: Float64 = field(default_factory=lambda: np.zeros((0,)))  # (C, Q) or (0,)
 
 
 def residuals(state: State, seen: Observations) -> Float64:
@@ -111,16 +115,23 @@ def _jacobian(
     return uv - seen.xy[rows], np.concatenate(parts, axis=2)
 
 
-def _weights(error: Float64, scale_px: float) -> Float64:
-    """Huber's weights of errors (M, 2)."""
-    size = np.linalg.norm(error, axis=1)
-    return np.where(size > scale_px, scale_px / np.maximum(size, 1e-12), 1.0)
+def _weights(size: Float64) -> Float64:
+    """Huber's weights of errors' sizes in units of sigma."""
+    return np.where(size > _HUBER, _HUBER / np.maximum(size, 1e-12), 1.0)
 
 
-def _cost(error: Float64, scale_px: float) -> float:
-    size = np.linalg.norm(error, axis=1)
-    inside = size <= scale_px
-    return float(0.5 * (size[inside] ** 2).sum() + (scale_px * (size[~inside] - 0.5 * scale_px)).sum())
+def _cost(error: Float64, sigma: float) -> float:
+    size = np.linalg.norm(error, axis=1) / sigma
+    inside = size <= _HUBER
+    return float(0.5 * (size[inside] ** 2).sum() + (_HUBER * (size[~inside] - 0.5 * _HUBER)).sum())
+
+
+def usual(error: Float64) -> float:
+    """The usual error along one axis, px, from the median of (M, 2), so that outliers do not count."""
+    if not len(error):
+        return _LARGEST
+    # The median length of a circular normal distribution is 1.1774 times its sigma.
+    return float(np.clip(np.median(np.linalg.norm(error, axis=1)) / 1.1774, _SMALLEST, _LARGEST))
 
 
 def _prior_cost(state: State, prior: Prior) -> float:
@@ -140,7 +151,7 @@ class _Normal:
     block_slope: Float64
 
 
-def _normal(state: State, seen: Observations, scale_px: float, prior: Prior) -> _Normal:
+def _normal(state: State, seen: Observations, sigma: float, prior: Prior) -> _Normal:
     count, blocks = len(state.lens), len(state.block_shift)
     width = 3 if seen.place is None else 6
     cameras = np.zeros((count * CAMERA, count * CAMERA))
@@ -155,7 +166,8 @@ def _normal(state: State, seen: Observations, scale_px: float, prior: Prior) -> 
             rows = np.zeros(len(seen.camera), bool)
             rows[mine[start : start + _PART]] = True
             error, slope = _jacobian(state, seen, c, rows)
-            root = np.sqrt(_weights(error, scale_px))[:, None]
+            size = np.linalg.norm(error, axis=1) / sigma
+            root = np.sqrt(_weights(size))[:, None] / sigma
             error = error * root
             slope = slope * root[..., None]
             squares = np.einsum("nri,nrj->nij", slope, slope, optimize=True)
@@ -196,6 +208,8 @@ def _reduced(normal: _Normal, free: npt.NDArray[np.int64], damping: float) -> tu
 
 
 def _solve(system: Float64, right: Float64) -> Float64:
+    if not len(right):
+        return right
     # Unknowns of very different size (px, radians, 1/rad⁶): scaled to a unit diagonal first.
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(system)), 1e-30))
     scaled = system * scale[:, None] * scale
@@ -224,7 +238,7 @@ def adjust(
     state: State,
     seen: Observations,
     free: npt.NDArray[np.bool_],
-    scale_px: float,
+    sigma: float,
     prior: Prior | None = None,
     on_step: Callable[[], None] | None = None,
     steps: int = _STEPS,
@@ -235,7 +249,8 @@ def adjust(
         state: where to start.
         seen: what was found.
         free: (C, CAMERA) which unknowns of the cameras may move; the blocks always may.
-        scale_px: beyond this an error counts linearly (Huber), since it is likely a fault of detection.
+        sigma: the usual error, px. One for all cameras: were each weighted by its own, the one that fits best would
+            be fitted ever better, at the others' cost.
         prior: of the lenses.
         on_step: called at each step.
         steps: the most that are made.
@@ -243,11 +258,11 @@ def adjust(
     prior = Prior() if prior is None else prior
     unknown = np.flatnonzero(free.reshape(-1))
     damping = 1e-3
-    cost = _cost(residuals(state, seen), scale_px) + _prior_cost(state, prior)
+    cost = _cost(residuals(state, seen), sigma) + _prior_cost(state, prior)
     for _ in range(steps):
         if on_step is not None:
             on_step()
-        normal = _normal(state, seen, scale_px, prior)
+        normal = _normal(state, seen, sigma, prior)
         while True:
             system, right, turned = _reduced(normal, unknown, damping)
             cameras = np.zeros(free.size)
@@ -255,7 +270,7 @@ def adjust(
             pull = normal.block_slope + np.einsum("sib,i->sb", normal.between, cameras)
             blocks = -np.einsum("sbc,sc->sb", turned, pull)
             tried = _moved(state, cameras.reshape(free.shape), blocks)
-            new = _cost(residuals(tried, seen), scale_px) + _prior_cost(tried, prior)
+            new = _cost(residuals(tried, seen), sigma) + _prior_cost(tried, prior)
             if np.isfinite(new) and new <= cost:
                 break
             damping *= 8
@@ -269,17 +284,14 @@ def adjust(
 
 
 def spread(
-    state: State, seen: Observations, free: npt.NDArray[np.bool_], scale_px: float, prior: Prior | None = None
+    state: State, seen: Observations, free: npt.NDArray[np.bool_], sigma: float, prior: Prior | None = None
 ) -> Float64:
-    """Standard deviation of the cameras' unknowns (C, CAMERA), from the residuals' size; 0 where not free."""
+    """Standard deviation of the cameras' unknowns (C, CAMERA); 0 where not free."""
     prior = Prior() if prior is None else prior
     unknown = np.flatnonzero(free.reshape(-1))
-    system, _, _ = _reduced(_normal(state, seen, scale_px, prior), unknown, 0.0)
-    error = residuals(state, seen)
-    # From the median, so that outliers do not count; of a circular normal distribution's length.
-    sigma = float(np.median(np.linalg.norm(error, axis=1))) / 1.1774
+    system, _, _ = _reduced(_normal(state, seen, sigma, prior), unknown, 0.0)
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(system)), 1e-30))
     variance = np.diag(np.linalg.pinv(system * scale[:, None] * scale, hermitian=True)) * scale**2
     out = np.zeros(free.size)
-    out[unknown] = sigma * np.sqrt(np.maximum(variance, 0))
+    out[unknown] = np.sqrt(np.maximum(variance, 0))
     return out.reshape(free.shape)

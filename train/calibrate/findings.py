@@ -175,7 +175,7 @@ def _where_empty(camera: Sightings) -> str:
         "bottom": counts[-(rows // 3) :],
     }
     bare = [name for name, part in parts.items() if part.mean() < 0.34]
-    return f", above all its {', '.join(bare)} part" if bare else ""
+    return f", above all its {' and '.join(bare)} part" if len(bare) in (1, 2) else ""
 
 
 def of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:

@@ -29,7 +29,8 @@ _TRIED = 16
 """Views that the search for the focal length uses."""
 _FOCAL = np.geomspace(0.25, 6.0, 40)
 """Of the picture's longer side."""
-_SCALE_PX = 1.0
+_START_PX = 0.5
+"""Sigma of corners before it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Lens:
     """Taken from a file, not estimated."""
     views: tuple[int, ...] = ()
     """Moments that it was estimated from."""
-    rms_px: float = float("nan")
+    sigma_px: float = float("nan")
+    """Usual error of the corners along one axis when this camera is adjusted alone."""
     focal_spread: float = 0.0
     """Standard deviation of the focal length in shares of it: large when the board was always at one angle."""
 
@@ -56,7 +58,7 @@ def prior(sizes: Sequence[tuple[int, int]], fisheye: Sequence[bool]) -> Prior:
     for c, (width, height) in enumerate(sizes):
         value[c, 1:3] = (width - 1) / 2, (height - 1) / 2
         sigma[c, 0] = 0.02 * width
-        sigma[c, 1:3] = 0.05 * width
+        sigma[c, 1:3] = 0.025 * width
         sigma[c, 3:] = [0.5, 0.5, 0.02, 0.02, 0.5, 0.5, 0.5, 0.5]
         if fisheye[c]:
             sigma[c, 3:7] = 0.1
@@ -112,16 +114,18 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     # First what matters most, so that a start far off does not bend the distortion.
     free[0, 6:8] = True
     free[0, 10] = True
-    state = bundle.adjust(state, seen, free, 4 * _SCALE_PX, about, steps=15)
+    state = bundle.adjust(state, seen, free, 4 * _START_PX, about, steps=15)
     free[0, 6:] = free_lens(fisheye)
-    state = bundle.adjust(state, seen, free, _SCALE_PX, about)
+    state = bundle.adjust(state, seen, free, _START_PX, about)
+    sigma = bundle.usual(bundle.residuals(state, seen))
+    state = bundle.adjust(state, seen, free, sigma, about)
     error = bundle.residuals(state, seen)
-    known = bundle.spread(state, seen, free, _SCALE_PX, about)
+    known = bundle.spread(state, seen, free, sigma, about)
     return Lens(
         state.lens[0],
         fisheye,
         views=tuple(kept),
-        rms_px=float(np.sqrt((error**2).sum(axis=1).mean())),
+        sigma_px=sigma,
         focal_spread=float(known[0, 6] / state.lens[0, 0]),
     )
 

@@ -255,7 +255,7 @@ def _worst(rig: Rig, sources: Sequence[Source], folder: Path) -> list[str]:
             continue
         c, b = rig.scene.names.index(name), rig.moments.index(moment)
         mine = (rig.seen.camera == c) & (rig.seen.block == b)
-        file = f"worst_{place + 1}.jpg"
+        file = f"worst_{place + 1:02d}.png"
         drawing.save(_drawn(source.picture(moment), rig.seen.xy[mine], rig.error[mine]), folder / file)
         parts.append(
             _picture(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from poseloop.live.errors import CalibrationError
-from poseloop.train.calibrate import bundle, choose, graph, lenses
+from poseloop.train.calibrate import bundle, choose, graph, lenses, release
 from poseloop.train.calibrate.board import Board, Float64
 from poseloop.train.calibrate.bundle import CAMERA, Observations, State
 from poseloop.train.calibrate.detect import Sightings
@@ -23,6 +23,8 @@ _LENS_VIEWS = 40
 _ROUNDS = 3
 _OUTLIER = 6.0
 """Times the errors' scale: corners farther off are removed."""
+_AGREE = 2.0
+"""Times the error of a camera that is alone with the board: up to this the cameras agree."""
 _LEAST_PX = 0.5
 """Errors below this are never outliers."""
 _BAD_VIEW = 4.0
@@ -92,7 +94,7 @@ def lenses_of(
         board: what they saw.
         fisheye: which cameras have a fisheye lens.
         given: lenses that are known.
-        more: views taken for the lenses alone, used instead of ``sightings``.
+        more: views taken for the lenses alone, used with those of ``sightings``.
         step: called after each camera.
 
     Raises:
@@ -102,7 +104,7 @@ def lenses_of(
     for camera, wide in zip(sightings, fisheye, strict=True):
         lens = given.get(camera.camera)
         if lens is None:
-            views = (more or {}).get(camera.camera, camera)
+            views = _together(camera, (more or {}).get(camera.camera))
             try:
                 lens = lenses.estimate(views, choose.for_lens(views, board, _LENS_VIEWS), board, wide)
             except CalibrationError as error:
@@ -114,6 +116,19 @@ def lenses_of(
     if faults:
         raise CalibrationError("\n".join(faults))
     return out
+
+
+def _together(camera: Sightings, more: Sightings | None) -> Sightings:
+    if more is None:
+        return camera
+    if more.size != camera.size:
+        raise CalibrationError(
+            f"camera {camera.camera!r}: the pictures for its lens have {more.size[0]} x {more.size[1]} px, the others "
+            f"{camera.size[0]} x {camera.size[1]}: they need one size"
+        )
+    after = max([*camera.views, -1]) - min([*more.views, 0]) + 1
+    views = camera.views | {moment + after: view for moment, view in more.views.items()}
+    return replace(camera, looked=camera.looked + more.looked, views=views)
 
 
 def relate(sightings: Sequence[Sightings], board: Board, known: Sequence[Lens]) -> Scene:
@@ -146,26 +161,42 @@ def solve(scene: Scene, most: int, on_step: Callable[[], None] | None = None) ->
     fisheye = [lens.fisheye for lens in scene.lenses]
     about = lenses.prior([camera.size for camera in scene.sightings], fisheye)
     # Cameras first: lenses are good already, and poses from the tree are not.
-    state = bundle.adjust(state, seen, free, 4.0, on_step=on_step, steps=20)
+    state = bundle.adjust(state, seen, free, 2.0, on_step=on_step, steps=20)
+    sigma = bundle.usual(bundle.residuals(state, seen))
+    state = bundle.adjust(state, seen, free, sigma, on_step=on_step, steps=20)
+    agree = _agree(scene, bundle.residuals(state, seen), seen)
     for c, lens in enumerate(scene.lenses):
-        if not lens.given:
+        # Where cameras agree, the others' views help a lens. Where they do not (out of step, a board that moves), they
+        # would bend it: it stays as its own camera's views say.
+        if not lens.given and agree[c]:
             free[c, 6:] = lenses.free_lens(lens.fisheye)
     removed: list[Removed] = []
-    scale_px = 1.0
     for _ in range(_ROUNDS):
-        state = bundle.adjust(state, seen, free, scale_px, about, on_step)
+        state = bundle.adjust(state, seen, free, sigma, about, on_step)
         error = bundle.residuals(state, seen)
+        sigma = bundle.usual(error)
         keep, gone = _judge(scene, seen, error, moments)
         removed.extend(gone)
-        scale_px = float(np.clip(2 * np.median(np.linalg.norm(error, axis=1)), 0.1, 2.0))
         if keep.all():
             break
         seen, corner = seen[keep], corner[keep]
         state, seen, moments = _without_empty(state, seen, moments)
-    state = bundle.adjust(state, seen, free, scale_px, about, on_step)
+    state = bundle.adjust(state, seen, free, sigma, about, on_step)
+    if not all(agree):
+        state = release.place(state, seen, corner, scene.board, free)
     error = bundle.residuals(state, seen)
-    known = bundle.spread(state, seen, free, scale_px, about)
+    known = bundle.spread(state, seen, free, sigma, about)
     return Rig(scene, state, tuple(moments), seen, error, tuple(removed), known, corner)
+
+
+def _agree(scene: Scene, error: Float64, seen: Observations) -> list[bool]:
+    """Whether each camera's error is about what it is when the camera is alone with the board."""
+    out = []
+    for c, found in enumerate(scene.poses):
+        # The median of two coordinates' length, as in `bundle.usual`.
+        alone = float(np.median([answers[0][1] for answers in found.values()])) / 1.1774
+        out.append(bundle.usual(error[seen.camera == c]) <= _AGREE * alone)
+    return out
 
 
 def lonely(scene: Scene) -> list[str]:
@@ -252,8 +283,6 @@ def _without_empty(
     state: State, seen: Observations, moments: list[int]
 ) -> tuple[State, Observations, list[int]]:
     """Drop moments of which no view is left."""
-    from dataclasses import replace
-
     left, block = np.unique(seen.block, return_inverse=True)
     state = replace(state, block_turn=state.block_turn[left], block_shift=state.block_shift[left])
     return state, replace(seen, block=block), [moments[b] for b in left]
