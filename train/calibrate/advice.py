@@ -34,15 +34,19 @@ def why_not_found(pictures: Sequence[Image], board: Board) -> str:
         ),
     ]
     if board.type == "charuco":
-        variants.insert(1, (f"write legacy = {str(not board.legacy).lower()}", _but(board, legacy=not board.legacy), False))
+        variants.insert(
+            1, (f"write legacy = {str(not board.legacy).lower()}", _but(board, legacy=not board.legacy), False)
+        )
     for words, other, mirrored in variants:
         if other == board and not mirrored:
             continue
         detector = Detector(other)
         found = sum(detector(_flipped(picture) if mirrored else picture) is not None for picture in tried)
         if found:
-            return f"it is found in {found} of {len(tried)} pictures if {words}" if ":" not in words[:25] else (
-                f"{words} (then it is found in {found} of {len(tried)} pictures)"
+            return (
+                f"it is found in {found} of {len(tried)} pictures if {words}"
+                if ":" not in words[:25]
+                else (f"{words} (then it is found in {found} of {len(tried)} pictures)")
             )
     if board.type == "charuco":
         return _other_markers(tried, board)

@@ -200,16 +200,15 @@ class Detector:
             steps = [np.linalg.norm(np.diff(grid, axis=axis), axis=-1).min() for axis in (0, 1)]
             # Half a square on either side: a wider window would see the neighbouring corners.
             half = int(np.clip(0.4 * min(steps), 2, 15))
-            xy = cv2.cornerSubPix(picture, xy.reshape(-1, 1, 2), (half, half), (-1, -1), _SUBPIX).reshape(-1, 2)
+            xy = cv2.cornerSubPix(picture, xy.reshape(-1, 1, 2), (half, half), (-1, -1), _SUBPIX)
         else:
             seen, xy = cv2.findChessboardCornersSB(picture, size, flags=cv2.CALIB_CB_NORMALIZE_IMAGE)
             if not seen:
                 return None
-            xy = xy.reshape(-1, 2)
-        xy = xy.astype(np.float64)
-        if not _first_square_is_dark(picture, xy.reshape(size[1], size[0], 2)):
-            xy = xy[::-1].copy()
-        return np.arange(len(xy)), xy
+        corners: Float64 = np.asarray(xy, np.float64).reshape(-1, 2)
+        if not _first_square_is_dark(picture, corners.reshape(size[1], size[0], 2)):
+            corners = corners[::-1].copy()
+        return np.arange(len(corners), dtype=np.int64), corners
 
 
 def _first_square_is_dark(picture: Image, grid: Float64) -> bool:

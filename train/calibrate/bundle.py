@@ -91,12 +91,11 @@ def _in_world(state: State, seen: Observations, rows: npt.NDArray[np.bool_]) -> 
     block = seen.block[rows]
     if seen.place is None:
         return state.block_shift[block]
-    return np.einsum("nij,nj->ni", state.block_turn[block], seen.place[rows]) + state.block_shift[block]
+    world: Float64 = np.einsum("nij,nj->ni", state.block_turn[block], seen.place[rows]) + state.block_shift[block]
+    return world
 
 
-def _jacobian(
-    state: State, seen: Observations, c: int, rows: npt.NDArray[np.bool_]
-) -> tuple[Float64, Float64]:
+def _jacobian(state: State, seen: Observations, c: int, rows: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:
     """One camera's residuals (m, 2), and their derivatives (m, 2, CAMERA + 6 or 3)."""
     block = seen.block[rows]
     if seen.place is None:
@@ -197,7 +196,7 @@ def _reduced(normal: _Normal, free: npt.NDArray[np.int64], damping: float) -> tu
     diagonal = np.arange(width)
     own = blocks[:, diagonal, diagonal]
     blocks[:, diagonal, diagonal] += damping * own + 1e-12 * (1 + own.max(initial=0))
-    turned = np.linalg.inv(blocks)
+    turned: Float64 = np.asarray(np.linalg.inv(blocks), np.float64)
     between = normal.between[:, free]
     carried = between @ turned
     system = normal.cameras[np.ix_(free, free)].copy()

@@ -49,7 +49,8 @@ def _homography(plane: Float64, xy: Float64) -> Float64:
         ]
     )
     flat = np.linalg.svd(rows, full_matrices=False)[2][-1]
-    return (flat / (flat[8] if abs(flat[8]) > 1e-12 else 1e-12)).reshape(3, 3)
+    scaled: Float64 = flat / (flat[8] if abs(flat[8]) > 1e-12 else 1e-12)
+    return scaled.reshape(3, 3)
 
 
 def _worth(views: Mapping[int, View]) -> dict[int, float]:

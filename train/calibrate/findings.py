@@ -15,7 +15,7 @@ from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.solve import Rig, Scene
 
-__all__ = ["Verdict", "cameras", "coverage", "epipolar", "offsets", "of_board", "tilts", "verdicts", "worst"]
+__all__ = ["Verdict", "cameras", "coverage", "epipolar", "of_board", "offsets", "tilts", "verdicts", "worst"]
 
 _GOOD_PX = 0.5
 _BAD_PX = 2.0
@@ -46,7 +46,9 @@ def coverage(camera: Sightings) -> Float64:
 
 def tilts(scene_poses: graph.Poses) -> Float64:
     """(n,) degrees between the board's face and the camera's picture plane."""
-    return np.array([np.degrees(np.arccos(np.clip(abs(answers[0][0][0][2, 2]), 0, 1))) for answers in scene_poses.values()])
+    return np.array(
+        [np.degrees(np.arccos(np.clip(abs(answers[0][0][0][2, 2]), 0, 1))) for answers in scene_poses.values()]
+    )
 
 
 def cameras(rig: Rig) -> dict[str, dict[str, Any]]:
@@ -72,7 +74,7 @@ def cameras(rig: Rig) -> dict[str, dict[str, Any]]:
             "tilt_deg": [_rounded(angle.min(), 1), _rounded(angle.max(), 1)] if len(angle) else None,
             "lens": "given" if lens.given else "fisheye" if lens.fisheye else "pinhole",
             "focal_px": [_rounded(value, 2) for value in rig.state.lens[c][:2]],
-            "focal_spread_px": _rounded(rig.spread[c, 6]),
+            "focal_spread_px": _rounded(rig.spread[c, 6] or lens.focal_spread * rig.state.lens[c][0]),
         }
     return out
 
@@ -93,7 +95,7 @@ def epipolar(rig: Rig) -> list[dict[str, Any]]:
         for b in range(a + 1, len(rig.scene.names)):
             rows = [np.flatnonzero(rig.seen.camera == c) for c in (a, b)]
             keys = [rig.seen.block[r] * count + rig.corner[r] for r in rows]
-            _, i, j = np.intersect1d(*keys, return_indices=True)
+            _, i, j = np.intersect1d(keys[0], keys[1], return_indices=True)
             entry: dict[str, Any] = {"cameras": [rig.scene.names[a], rig.scene.names[b]], "corners": len(i)}
             if len(i):
                 rays = [
@@ -181,7 +183,7 @@ def _where_empty(camera: Sightings) -> str:
 def of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
     """What is wrong with the views that a lens comes from."""
     name = camera.camera
-    out = []
+    out: list[Verdict] = []
     if lens.given:
         return out
     share = float((coverage(camera) > 0).mean())
@@ -255,6 +257,15 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                 f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
                 f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
                 f"calibrate with --offset {name}={shift}",
+            )
+        )
+    if not rig.rigid:
+        out.append(
+            Verdict(
+                "warning",
+                "the cameras disagree about where the board was, by more than each of them errs alone: they were "
+                "placed by the corners that several see, and only the board's size was used. Hold the board still, "
+                "trigger the cameras together, or check the given lenses",
             )
         )
     if scene.board.symmetric:

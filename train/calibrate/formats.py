@@ -22,7 +22,7 @@ from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import LENS
 from poseloop.train.calibrate.lenses import Lens
 
-__all__ = ["FORMATS", "ENDINGS", "lens_of", "model", "read", "write"]
+__all__ = ["ENDINGS", "FORMATS", "lens_of", "model", "read", "write"]
 
 ENDINGS = (".toml", ".yaml", ".yml")
 FORMATS = ("poseloop", "anipose", "opencv", "caliscope")
@@ -162,7 +162,7 @@ def write(calibration: Calibration, file: Path, kind: str = "poseloop") -> None:
 
 
 def _padded(camera: CameraModel) -> list[float]:
-    values = camera.distortion.tolist()
+    values: list[float] = camera.distortion.tolist()
     return values if camera.fisheye else values + [0.0] * (5 - len(values))
 
 

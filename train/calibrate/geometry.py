@@ -6,8 +6,6 @@ distortion in OpenCV's order; a fisheye lens uses the first four of the distorti
 
 from __future__ import annotations
 
-from typing import cast
-
 import cv2
 import numpy as np
 
@@ -31,7 +29,8 @@ def exponential(w: Float64) -> Float64:
     safe = np.where(small, 1.0, angle)
     a = np.where(small, 1.0, np.sin(safe) / safe)
     b = np.where(small, 0.5, (1 - np.cos(safe)) / safe**2)
-    return cast(Float64, np.eye(3) + a * cross + b * (cross @ cross))
+    turn: Float64 = np.eye(3) + a * cross + b * (cross @ cross)
+    return turn
 
 
 def skew(v: Float64) -> Float64:
@@ -87,7 +86,7 @@ def project(lens: Float64, fisheye: bool, x: Float64) -> tuple[Float64, Float64,
         parts = jacobian.reshape(-1, 2, 10 + LENS - 4)
         by_lens[:] = parts[:, :, 6:]
         by_point = parts[:, :, 3:6]
-    return uv.reshape(-1, 2), by_point, by_lens
+    return np.asarray(uv, np.float64).reshape(-1, 2), np.asarray(by_point, np.float64), by_lens
 
 
 def normalise(lens: Float64, fisheye: bool, xy: Float64) -> Float64:

@@ -1,8 +1,8 @@
 """Where cameras are to each other: pairs that see the board at the same moment, and the best tree through them.
 
-The pose of a flat board from one view has two answers that can be hard to tell apart, so no single frame is trusted: each
-frame's answer is tried on all other frames of the pair, and the one that moves the board best from the one camera's
-pictures into the other's is taken.
+The pose of a flat board from one view has two answers that can be hard to tell apart, so no single frame is trusted:
+each frame's answer is tried on all other frames of the pair, and the one that moves the board best from the one
+camera's pictures into the other's is taken.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def tree(cameras: Sequence[int], edges: Sequence[Pair]) -> dict[int, Motion]:
     """
 
     def cost(edge: Pair) -> float:
-        return (edge.error_px + 0.1) / np.sqrt(min(len(edge.moments), _MOST))
+        return float((edge.error_px + 0.1) / np.sqrt(min(len(edge.moments), _MOST)))
 
     placed: dict[int, Motion] = {cameras[0]: (np.eye(3), np.zeros(3))}
     while len(placed) < len(cameras):

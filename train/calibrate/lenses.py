@@ -119,7 +119,6 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     state = bundle.adjust(state, seen, free, _START_PX, about)
     sigma = bundle.usual(bundle.residuals(state, seen))
     state = bundle.adjust(state, seen, free, sigma, about)
-    error = bundle.residuals(state, seen)
     known = bundle.spread(state, seen, free, sigma, about)
     return Lens(
         state.lens[0],
@@ -156,7 +155,8 @@ def _search(sightings: Sightings, moments: Sequence[int], board: Board, fisheye:
 def _started(
     sightings: Sightings, moments: Sequence[int], board: Board, lens: Float64, fisheye: bool
 ) -> tuple[State, Observations, list[int]]:
-    kept, turns, shifts, places, pixels, blocks = [], [], [], [], [], []
+    kept: list[int] = []
+    turns, shifts, places, pixels, blocks = [], [], [], [], []
     for moment in moments:
         view = sightings.views[moment]
         poses = board_pose(view, board, lens, fisheye)

@@ -27,7 +27,8 @@ __all__ = ["write"]
 _WORST = 4
 _WIDE = 960
 _STYLE = """body{font-family:sans-serif;margin:2em auto;max-width:70em;padding:0 1em;line-height:1.45}
-img{max-width:100%}table{border-collapse:collapse}td,th{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:right}
+img{max-width:100%}
+table{border-collapse:collapse}td,th{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:right}
 td:first-child,th:first-child{text-align:left}.bad{border-left:.5em solid #c22}.warning{border-left:.5em solid #e90}
 .good{border-left:.5em solid #2a2}.bad,.warning,.good{padding:.4em .8em;margin:.4em 0;background:#f6f6f6}"""
 
@@ -69,20 +70,33 @@ def write(
             parts.append(f"<p>World: {html.escape(world[1])}. Unit: mm.</p>")
             parts += ["<h2>Cameras</h2>", _numbers(numbers)]
             _residuals(rig, folder / "residuals.png")
-            parts.append(_picture("residuals.png", "Left: each corner's miss; the ring holds half of them. Right: median of each moment."))
+            parts.append(
+                _picture(
+                    "residuals.png",
+                    "Left: each corner's miss; the ring holds half of them. Right: median of each moment.",
+                )
+            )
         parts.append("<h2>Coverage</h2>")
         parts.append(
-            _picture("coverage.png", "Where corners of the board were seen; colour: how far the model misses them. Grey cells: never.")
+            _picture(
+                "coverage.png",
+                "Where corners of the board were seen; colour: how far the model misses them. Grey cells: never.",
+            )
         )
         if rig is not None and cameras is not None and world is not None:
             _layout(rig, cameras, world[0], folder / "layout.png")
-            parts += ["<h2>Layout</h2>", _picture("layout.png", "Cameras and the board at each moment, from the side and from above.")]
+            parts += [
+                "<h2>Layout</h2>",
+                _picture("layout.png", "Cameras and the board at each moment, from the side and from above."),
+            ]
             parts += ["<h2>Pairs of cameras</h2>", _pairs(pairs)]
             parts += ["<h2>Worst views</h2>", *_worst(rig, sources, folder)]
         page = folder / "index.html"
         page.write_text(
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-            f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n",
+            f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
+            + "\n".join(parts)
+            + "\n</body></html>\n",
             encoding="utf-8",
         )
     except OSError as error:
@@ -101,7 +115,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _numbers(numbers: Mapping[str, Mapping[str, Any]]) -> str:
-    head = ["camera", "RMS", "median", "views", "corners", "left out", "picture covered", "board tilted", "focal length"]
+    head = [
+        "camera",
+        "RMS",
+        "median",
+        "views",
+        "corners",
+        "left out",
+        "picture covered",
+        "board tilted",
+        "focal length",
+    ]
     rows = []
     for name, row in numbers.items():
         known = "given" if row["lens"] == "given" else f"± {row['focal_spread_px']:.1f} px"
@@ -221,7 +245,7 @@ def _layout(rig: Rig, cameras: Calibration, world: Motion, file: Path) -> None:
             space.plot(*moved.T, color=colour, linewidth=1)
             plan.plot(*moved[:, :2].T, color=colour, linewidth=1)
         space.text(*camera.centre, f" {camera.name}", color=colour)
-        plan.annotate(f" {camera.name}", camera.centre[:2], color=colour)
+        plan.annotate(f" {camera.name}", (camera.centre[0], camera.centre[1]), color=colour)
     axis = depth
     for k, colour in enumerate(("r", "g", "b")):
         end = np.zeros((2, 3))

@@ -45,7 +45,9 @@ def place(
     moved = bundle.adjust(start, rays, only_poses, bundle.usual(bundle.residuals(start, rays)))
     scale = _scale(moved.block_shift, known, board)
     state = replace(state, turn=moved.turn, shift=moved.shift / scale)
-    return bundle.adjust(state, seen, np.zeros((len(state.lens), CAMERA), bool), bundle.usual(bundle.residuals(state, seen)))
+    return bundle.adjust(
+        state, seen, np.zeros((len(state.lens), CAMERA), bool), bundle.usual(bundle.residuals(state, seen))
+    )
 
 
 def _scale(points: Float64, known: npt.NDArray[np.int64], board: Board) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +75,10 @@ class Rig:
     error: Float64  # (M, 2) px
     removed: tuple[Removed, ...]
     spread: Float64  # (C, CAMERA) standard deviations
-    corner: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    corner: npt.NDArray[np.int64]
     """(M,) number of each corner on the board."""
+    rigid: bool
+    """Whether the cameras agree about the board's poses; else they were placed by rays alone (`release`)."""
 
 
 def lenses_of(
@@ -135,7 +137,9 @@ def relate(sightings: Sequence[Sightings], board: Board, known: Sequence[Lens]) 
     """Find which cameras share views of the board, and how they stand to each other."""
     lens = np.array([one.values for one in known])
     fisheye = [one.fisheye for one in known]
-    found = [graph.poses(camera, board, *pair) for camera, pair in zip(sightings, zip(lens, fisheye, strict=True), strict=True)]
+    found = [
+        graph.poses(camera, board, values, wide) for camera, values, wide in zip(sightings, lens, fisheye, strict=True)
+    ]
     edges = graph.pairs(sightings, found, board, lens, fisheye)
     joined = tuple(tuple(group) for group in graph.groups(len(sightings), edges))
     return Scene(board, tuple(sightings), tuple(known), tuple(found), tuple(edges), joined)
@@ -186,7 +190,7 @@ def solve(scene: Scene, most: int, on_step: Callable[[], None] | None = None) ->
         state = release.place(state, seen, corner, scene.board, free)
     error = bundle.residuals(state, seen)
     known = bundle.spread(state, seen, free, sigma, about)
-    return Rig(scene, state, tuple(moments), seen, error, tuple(removed), known, corner)
+    return Rig(scene, state, tuple(moments), seen, error, tuple(removed), known, corner, all(agree))
 
 
 def _agree(scene: Scene, error: Float64, seen: Observations) -> list[bool]:
@@ -221,14 +225,15 @@ def _start(
 ) -> tuple[State, Observations, npt.NDArray[np.int64], list[int]]:
     lens = np.array([one.values for one in scene.lenses])
     fisheye = tuple(one.fisheye for one in scene.lenses)
-    moments, turns, shifts = [], [], []
+    moments: list[int] = []
+    turns, shifts = [], []
     cameras, blocks, corners, pixels = [], [], [], []
     for moment in choose.for_rig(scene.sightings, scene.board, most):
         found = graph.board_in_world(moment, placed, scene.sightings, scene.poses, scene.board, lens, fisheye)
         if found is None:
             continue
-        for c, camera in enumerate(scene.sightings):
-            view = camera.views.get(moment)
+        for c, sightings in enumerate(scene.sightings):
+            view = sightings.views.get(moment)
             if view is not None:
                 cameras.append(np.full(len(view.numbers), c))
                 blocks.append(np.full(len(view.numbers), len(moments)))
@@ -279,9 +284,7 @@ def _judge(
     return keep, removed
 
 
-def _without_empty(
-    state: State, seen: Observations, moments: list[int]
-) -> tuple[State, Observations, list[int]]:
+def _without_empty(state: State, seen: Observations, moments: list[int]) -> tuple[State, Observations, list[int]]:
     """Drop moments of which no view is left."""
     left, block = np.unique(seen.block, return_inverse=True)
     state = replace(state, block_turn=state.block_turn[left], block_shift=state.block_shift[left])

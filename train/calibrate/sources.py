@@ -69,9 +69,9 @@ class Source:
             stream.thread_type = "AUTO"
             try:
                 for number, frame in enumerate(container.decode(stream)):
-                    moment = number if self.moments is None else self.moments.get(number)
-                    if moment is not None and moment % every == 0:
-                        yield moment, np.ascontiguousarray(frame.to_ndarray(format="gray"), np.uint8)
+                    when = number if self.moments is None else self.moments.get(number)
+                    if when is not None and when % every == 0:
+                        yield when, np.ascontiguousarray(frame.to_ndarray(format="gray"), np.uint8)
             except av.FFmpegError as error:
                 raise DataError(f"{self.video}: the video is damaged: {error}") from error
 

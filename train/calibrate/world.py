@@ -89,7 +89,8 @@ def _blocks(rig: Rig, text: str) -> list[int]:
 
 
 def _centres(rig: Rig) -> Float64:
-    return -np.einsum("cji,cj->ci", rig.state.turn, rig.state.shift)
+    centres: Float64 = -np.einsum("cji,cj->ci", rig.state.turn, rig.state.shift)
+    return centres
 
 
 def _floor(rig: Rig, blocks: Sequence[int]) -> Motion:
@@ -110,7 +111,9 @@ def _floor(rig: Rig, blocks: Sequence[int]) -> Motion:
 def _points(rig: Rig, file: Path) -> Motion:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-        given = {key: {name: np.array(xy, np.float64) for name, xy in table[key].items()} for key in ("origin", "x", "y")}
+        given = {
+            key: {name: np.array(xy, np.float64) for name, xy in table[key].items()} for key in ("origin", "x", "y")
+        }
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CalibrationError(f"{file}: cannot be read: {error}") from error
     except (KeyError, AttributeError, ValueError) as error:
@@ -149,4 +152,4 @@ def triangulated(cameras: Calibration, xy: Mapping[str, Float64], what: str) -> 
         across = np.eye(3) - np.outer(ray, ray)
         system += across
         right += across @ camera.centre
-    return np.linalg.solve(system, right)
+    return np.asarray(np.linalg.solve(system, right), np.float64)

@@ -12,7 +12,7 @@ from typing import Any
 
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-from poseloop.train.calibrate import advice, detect, findings, formats, page, solve, sources, world
+from poseloop.train.calibrate import advice, detect, findings, formats, page, repair, solve, sources, tracks, world
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CAMERA=N",
         help="this camera's video runs N frames late; may be given several times",
     )
+    parser.add_argument(
+        "--repair",
+        type=Path,
+        metavar="calibration.toml",
+        help="place cameras anew that were moved, from keypoints: give CAMERA=TRACKS.h5 for each camera, no --board",
+    )
     parser.add_argument("--every", type=int, metavar="N", help=f"search each Nth picture (default: about {_SEARCHED})")
     parser.add_argument("--moments", type=int, default=150, help="of the board, used for the result (default: 150)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="the report for people (default: beside --out)")
@@ -69,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, or convert; print the verdicts, write calibration and reports."""
-    kind = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
+    kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
+    if arguments.repair is not None:
+        return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
         cameras = formats.read(Path(arguments.source[0]))
         formats.write(cameras, arguments.out, kind)
@@ -78,6 +86,45 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.board is None:
         raise ConfigError("--board is missing: the TOML file that says what was printed (see docs/calibration.md)")
     return _Calibrate(arguments, kind).run()
+
+
+def _repair(arguments: argparse.Namespace, kind: str) -> int:
+    files = dict(word.partition("=")[::2] for word in arguments.source)
+    old = formats.read(arguments.repair)
+    if set(files) != set(old.names) or not all(files.values()):
+        raise ConfigError(
+            f"--repair: expected CAMERA=TRACKS.h5 for each of {', '.join(old.names)}, but got "
+            f"{' '.join(arguments.source)}"
+        )
+    read = {}
+    with Progress("tracks", len(files)) as progress:
+        for name in old.names:
+            read[name] = tracks.read(Path(files[name]))
+            progress.step()
+    result = repair.repair(old, tracks.together(read))
+    for (one, two), error in result.pairs.items():
+        print(f"{one} and {two}: {error:.1f} px from the epipolar line")
+    for name, (before, after) in result.moved.items():
+        lens = "; its lens, too, had to change" if name in result.lens_changed else ""
+        print(f"camera {name!r} was off by {before:.1f} px and is placed anew: {after:.1f} px{lens}")
+    if not result.moved:
+        print("no camera was moved: nothing to repair")
+    print(f"kept as they are: {', '.join(result.kept)}")
+    formats.write(result.calibration, arguments.out, kind)
+    if arguments.report is not None:
+        reports.write(
+            {
+                "kept": list(result.kept),
+                "moved": {name: {"before_px": a, "after_px": b} for name, (a, b) in result.moved.items()},
+                "lens_changed": list(result.lens_changed),
+                "pairs": [{"cameras": list(pair), "median_px": error} for pair, error in result.pairs.items()],
+                "versions": reports.versions(),
+                "machine": reports.machine(),
+            },
+            arguments.report,
+        )
+    print(f"{arguments.out}: written")
+    return 0
 
 
 class _Calibrate:
@@ -133,7 +180,12 @@ class _Calibrate:
                 "moments": list(rig.moments),
                 "world": frame[1],
                 "removed": [
-                    {"camera": one.camera, "moment": one.moment, "corners": one.corners, "error_px": round(one.error_px, 3)}
+                    {
+                        "camera": one.camera,
+                        "moment": one.moment,
+                        "corners": one.corners,
+                        "error_px": round(one.error_px, 3),
+                    }
                     for one in rig.removed
                 ],
                 "worst": [
@@ -147,7 +199,9 @@ class _Calibrate:
             cameras=cameras,
             world=frame,
         )
-        print(f"{arguments.out}: written in {time.perf_counter() - self._start:.0f} s; look at {self._plots}/index.html")
+        print(
+            f"{arguments.out}: written in {time.perf_counter() - self._start:.0f} s; look at {self._plots}/index.html"
+        )
         return 0
 
     def _look(self, found: Sequence[Source]) -> list[Sightings]:
@@ -171,8 +225,8 @@ class _Calibrate:
             name, _, number = word.partition("=")
             if name not in self._names or not number.removeprefix("-").isdigit():
                 raise ConfigError(
-                    f"--offset: expected CAMERA=N with one of {', '.join(self._names)}, such as {self._names[0]}=1, but "
-                    f"got {word!r}"
+                    f"--offset: expected CAMERA=N with one of {', '.join(self._names)}, such as {self._names[0]}=1, "
+                    f"but got {word!r}"
                 )
             shifts[name] = int(number)
         return shifts
