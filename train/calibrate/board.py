@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,18 +79,24 @@ class Board(config.Settings):
         """Whether the board looks the same upside down, so that its corners cannot be told apart."""
         return self.type == "chessboard" and (self.squares[0] + self.squares[1]) % 2 == 0
 
-    @cached_property
+    @property
     def points(self) -> Float64:
-        """(corners, 3) mm: every inner corner, row by row."""
-        columns, rows = self.corners
-        y, x = np.mgrid[:rows, :columns]
-        return np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3) * self.square_mm
+        """(corners, 3) mm: every inner corner, row by row; read-only."""
+        return _points(*self.corners, self.square_mm)
 
     @property
     def words(self) -> str:
         """The board in a few words."""
         kind = f"ChArUco, {self.dictionary}" if self.type == "charuco" else "chessboard"
         return f"{kind}, {self.squares[0]} x {self.squares[1]} squares of {self.square_mm:g} mm"
+
+
+@lru_cache(maxsize=16)
+def _points(columns: int, rows: int, square_mm: float) -> Float64:
+    y, x = np.mgrid[:rows, :columns]
+    points: Float64 = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3) * square_mm
+    points.flags.writeable = False
+    return points
 
 
 def load(file: Path) -> Board:

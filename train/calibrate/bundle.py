@@ -17,11 +17,11 @@ import numpy.typing as npt
 from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import LENS, exponential, project, skew
 
-__all__ = ["CAMERA", "Observations", "Prior", "State", "adjust", "residuals", "spread", "usual"]
+__all__ = ["CAMERA", "STEPS", "Observations", "Prior", "State", "adjust", "residuals", "spread", "usual"]
 
 CAMERA = 6 + LENS
 """Unknowns of a camera: turn, shift, lens."""
-_STEPS = 60
+STEPS = 60
 _HUBER = 2.5
 """Sigmas beyond which an error counts linearly, since it is likely a fault of detection."""
 _SMALLEST, _LARGEST = 0.03, 3.0
@@ -240,7 +240,7 @@ def adjust(
     sigma: float,
     prior: Prior | None = None,
     on_step: Callable[[], None] | None = None,
-    steps: int = _STEPS,
+    steps: int = STEPS,
 ) -> State:
     """Find the unknowns with the least error.
 

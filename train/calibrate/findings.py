@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,20 +143,19 @@ def offsets(scene: Scene, every: int) -> list[dict[str, Any]]:
 
 
 def late(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """By how many moments each camera is behind the others, as most of its pairs say; only those that are."""
-    out = {}
-    for name in names:
-        shifts = []
+    """By how many moments each camera is behind most of the others; only those that are."""
+    behind = {names[0]: 0}
+    for _ in names:
         for entry in found:
-            if name in entry["cameras"]:
-                # A pair's shift is that of its second camera.
-                shifts.append(entry["best"] * (1 if entry["cameras"][1] == name else -1))
-        if shifts and (shift := round(float(np.median(shifts)))):
-            out[name] = shift
-    # Of a pair alone, either may be called late: the first one sets the time.
-    if len(names) == 2 and len(out) == 2:
-        out.pop(names[0])
-    return out
+            one, two = entry["cameras"]
+            # A pair's shift is that of its second camera.
+            if one in behind and two not in behind:
+                behind[two] = behind[one] + entry["best"]
+            elif two in behind and one not in behind:
+                behind[one] = behind[two] - entry["best"]
+    # The time that most cameras share; of two that differ, the first one's.
+    usual = Counter(behind.values()).most_common(1)[0][0]
+    return {name: shift - usual for name, shift in behind.items() if shift != usual}
 
 
 def of_board(names: Sequence[str], found: Mapping[str, tuple[int, int]], board: Board) -> list[Verdict]:

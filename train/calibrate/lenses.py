@@ -29,6 +29,8 @@ _TRIED = 16
 """Views that the search for the focal length uses."""
 _FOCAL = np.geomspace(0.25, 6.0, 40)
 """Of the picture's longer side."""
+_KNOWN = 0.1
+"""Of the focal length: a lens that is known worse is not given out."""
 _START_PX = 0.5
 """Sigma of corners before it is known."""
 
@@ -92,7 +94,7 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
         fisheye: which model.
 
     Raises:
-        CalibrationError: there are too few views, or none of them can be explained.
+        CalibrationError: there are too few views, none of them can be explained, or all are at one angle.
     """
     name = sightings.camera
     if len(chosen) < _FEWEST:
@@ -120,12 +122,20 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     sigma = bundle.usual(bundle.residuals(state, seen))
     state = bundle.adjust(state, seen, free, sigma, about)
     known = bundle.spread(state, seen, free, sigma, about)
+    focal_spread = float(known[0, 6] / state.lens[0, 0])
+    if not focal_spread < _KNOWN:
+        tilt = np.degrees(np.arccos(np.clip(np.abs(state.block_turn[:, 2, 2]), 0, 1)))
+        raise CalibrationError(
+            f"camera {name!r}: its focal length would be known to ±{100 * min(focal_spread, 9.99):.0f} % only, because "
+            f"the board was always at one angle ({tilt.min():.0f} to {tilt.max():.0f}° to the picture in {len(kept)} "
+            "views): tilt it by 20 to 45° to all sides, and come nearer"
+        )
     return Lens(
         state.lens[0],
         fisheye,
         views=tuple(kept),
         sigma_px=sigma,
-        focal_spread=float(known[0, 6] / state.lens[0, 0]),
+        focal_spread=focal_spread,
     )
 
 

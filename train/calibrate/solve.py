@@ -17,10 +17,12 @@ from poseloop.train.calibrate.geometry import Motion
 from poseloop.train.calibrate.graph import Pair, Poses
 from poseloop.train.calibrate.lenses import Lens
 
-__all__ = ["Removed", "Rig", "Scene", "lenses_of", "relate", "solve"]
+__all__ = ["STEPS", "Removed", "Rig", "Scene", "lenses_of", "relate", "solve"]
 
 _LENS_VIEWS = 40
 _ROUNDS = 3
+STEPS = 40 + (_ROUNDS + 1) * bundle.STEPS
+"""The most steps that `solve` makes; it mostly needs far fewer."""
 _OUTLIER = 6.0
 """Times the errors' scale: corners farther off are removed."""
 _AGREE = 2.0

@@ -158,7 +158,7 @@ class _Calibrate:
                 self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
                 self._fail()
             steps = findings.offsets(scene, self._every) if all(source.video for source in self._sources) else []
-            with Progress("adjustment", 0) as progress:
+            with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
             frame = world.frame(rig, arguments.world)
         except CalibrationError as error:

@@ -1,0 +1,92 @@
+"""Moved cameras are found and placed anew from keypoints."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import calibrating
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from poseloop.live.errors import CalibrationError, DataError
+from poseloop.live.geometry import Calibration
+from poseloop.train.calibrate import repair, tracks
+
+
+def _animal(cameras: Calibration, noise_px: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    xy = cameras.project(rng.uniform([-150, -60, -120], [150, 60, 120], (600, 3)))
+    xy += rng.normal(0, noise_px, xy.shape)
+    xy[rng.random(xy.shape[:2]) < 0.1] = np.nan
+    return xy
+
+
+def _rig() -> Calibration:
+    return Calibration([calibrating.camera(name, 40.0 * k - 60) for k, name in enumerate("abcd")])
+
+
+def _with(cameras: Calibration, c: int, **changes: object) -> Calibration:
+    some = list(cameras.cameras)
+    some[c] = replace(some[c], **changes)
+    return Calibration(some)
+
+
+def test_a_moved_camera_is_placed_anew_and_the_others_stay() -> None:
+    truth = _rig()
+    moved = truth.cameras[2]
+    turn = cv2.Rodrigues(np.array([0.03, -0.06, 0.02]))[0]
+    old = _with(truth, 2, rotation=turn @ moved.rotation, translation=moved.translation + [15, -8, 20])
+    result = repair.repair(old, _animal(truth))
+    assert set(result.moved) == {"c"}
+    assert result.kept == ("a", "b", "d")
+    before, after = result.moved["c"]
+    assert before > 10
+    assert after < 2
+    assert result.lens_changed == ()
+    np.testing.assert_allclose(result.calibration.cameras[2].centre, moved.centre, atol=4)  # mm, from 600
+    for c in (0, 1, 3):
+        assert result.calibration.cameras[c] is old.cameras[c]
+
+
+def test_another_lens_is_found_too() -> None:
+    truth = _rig()
+    matrix = truth.cameras[1].matrix * [[1.25, 1, 1], [1, 1.25, 1], [1, 1, 1]]
+    result = repair.repair(_with(truth, 1, matrix=matrix), _animal(truth, 0.5))
+    assert result.lens_changed == ("b",)
+    assert result.calibration.cameras[1].matrix[0, 0] == pytest.approx(560, rel=0.02)
+
+
+def test_a_right_calibration_is_left_alone() -> None:
+    truth = _rig()
+    assert repair.repair(truth, _animal(truth)).moved == {}
+
+
+def test_without_two_cameras_that_agree_there_is_no_repair() -> None:
+    truth = _rig()
+    blind = _animal(truth)
+    blind[1:] = np.nan
+    with pytest.raises(CalibrationError, match="no two of the cameras"):
+        repair.repair(truth, blind)
+
+
+def test_tracks_of_sleap_and_deeplabcut(tmp_path: Path) -> None:
+    xy = np.random.default_rng(0).uniform(0, 100, (5, 2, 2))
+    with h5py.File(tmp_path / "sleap.h5", "w") as file:
+        file["tracks"] = xy.transpose(2, 1, 0)[None]
+        file["node_names"] = [b"nose", b"tail"]
+    columns = pd.MultiIndex.from_product([["me"], ["tail", "nose"], ["x", "y", "likelihood"]])
+    columns.names = ["scorer", "bodyparts", "coords"]
+    rows = np.concatenate([xy[:, ::-1], np.ones((5, 2, 1))], axis=2)
+    rows[3, 0, 2] = 0.1  # the tail is doubtful here
+    pd.DataFrame(rows.reshape(5, 6), columns=columns).to_csv(tmp_path / "dlc.csv")
+    both = tracks.together({"a": tracks.read(tmp_path / "sleap.h5"), "b": tracks.read(tmp_path / "dlc.csv")})
+    expected = xy.reshape(-1, 2).copy()
+    np.testing.assert_allclose(both[0], expected)
+    expected[7] = np.nan
+    np.testing.assert_allclose(both[1], expected)
+    with pytest.raises(DataError, match="differ in length"):
+        tracks.together({"a": tracks.Tracks(("n",), xy[:, :1]), "b": tracks.Tracks(("n",), xy[:3, :1])})
+    with pytest.raises(DataError, match="no such file"):
+        tracks.read(tmp_path / "none.h5")
