@@ -88,7 +88,7 @@ def sightings(
     return out
 
 
-def picture(cameras: Calibration, c: int, place: Moment, board: Board = CHARUCO, scale: int = 20) -> np.ndarray:
+def picture(cameras: Calibration, c: int, place: Moment, board: Board = CHARUCO, scale: int = 10) -> np.ndarray:
     """A picture (480, 640) of the board by one camera, rendered with its lens; grey around a white margin."""
     model = cameras.cameras[c]
     columns, rows = board.squares
@@ -109,9 +109,8 @@ def picture(cameras: Calibration, c: int, place: Moment, board: Board = CHARUCO,
         print_ = 255 - print_
     margin = side
     print_ = np.pad(print_, margin, constant_values=0 if board.inverted else 255)
-    # Each pixel's ray meets the board's plane; four samples a pixel.
-    fine = 2
-    u, v = np.meshgrid(*(((np.arange(n * fine) + 0.5) / fine - 0.5) for n in SIZE))
+    # Each pixel's ray meets the board's plane.
+    u, v = np.meshgrid(*(np.arange(n, dtype=float) for n in SIZE))
     xy = np.full((len(cameras.cameras), u.size, 2), np.nan)
     xy[c] = np.column_stack([u.ravel(), v.ravel()])
     rays = np.column_stack([cameras.undistort(xy)[c], np.ones(u.size)])
@@ -122,12 +121,11 @@ def picture(cameras: Calibration, c: int, place: Moment, board: Board = CHARUCO,
     on_board = (rays * depth[:, None] - shift) @ turn  # mm from the first inner corner
     pixel = (on_board[:, :2] / board.square_mm + 1) * side + margin - 0.5
     pixel = np.where(np.isfinite(pixel) & (depth > 0)[:, None], pixel, -1e4).astype(np.float32)
-    seen = cv2.remap(
-        cv2.GaussianBlur(print_, (0, 0), side / 30),
+    return cv2.remap(
+        cv2.GaussianBlur(print_, (0, 0), side / 20),
         pixel[:, 0].reshape(u.shape),
         pixel[:, 1].reshape(u.shape),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=110,
     )
-    return cv2.resize(seen, SIZE, interpolation=cv2.INTER_AREA)
