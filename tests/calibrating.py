@@ -122,7 +122,7 @@ def picture(cameras: Calibration, c: int, place: Moment, board: Board = CHARUCO,
     pixel = (on_board[:, :2] / board.square_mm + 1) * side + margin - 0.5
     pixel = np.where(np.isfinite(pixel) & (depth > 0)[:, None], pixel, -1e4).astype(np.float32)
     return cv2.remap(
-        cv2.GaussianBlur(print_, (0, 0), side / 20),
+        cv2.GaussianBlur(print_, (0, 0), side / 35),
         pixel[:, 0].reshape(u.shape),
         pixel[:, 1].reshape(u.shape),
         cv2.INTER_LINEAR,

@@ -112,14 +112,16 @@ def epipolar(rig: Rig) -> list[dict[str, Any]]:
     return out
 
 
-def worst(rig: Rig, most: int) -> list[tuple[str, int, float]]:
-    """Views with the largest median error: camera, moment, px."""
+def worst(rig: Rig, most: int, of_one: int) -> list[tuple[str, int, float]]:
+    """Views with the largest median error, at most ``of_one`` of a camera: camera, moment, px."""
     size = np.linalg.norm(rig.error, axis=1)
     found = [
         (rig.scene.names[c], rig.moments[b], float(np.median(size[(rig.seen.camera == c) & (rig.seen.block == b)])))
         for c, b in sorted({(int(c), int(b)) for c, b in zip(rig.seen.camera, rig.seen.block, strict=True)})
     ]
-    return sorted(found, key=lambda view: -view[2])[:most]
+    found.sort(key=lambda view: -view[2])
+    some = [view for k, view in enumerate(found) if sum(other[0] == view[0] for other in found[:k]) < of_one]
+    return some[:most]
 
 
 def offsets(scene: Scene, every: int) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ __all__ = ["write"]
 
 _WORST = 4
 _WIDE = 960
+_LINE = 15.0
+"""Length of the usual error in a picture of a worst view, px: errors are far smaller than pixels."""
 _STYLE = """body{font-family:sans-serif;margin:2em auto;max-width:70em;padding:0 1em;line-height:1.45}
 img{max-width:100%}
 table{border-collapse:collapse}td,th{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:right}
@@ -166,7 +168,8 @@ def _coverage(sightings: Sequence[Sightings], rig: Rig | None, file: Path) -> No
 
     columns = min(len(sightings), 3)
     rows = -(-len(sightings) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    tall = max(camera.size[1] / camera.size[0] for camera in sightings)
+    figure = Figure(figsize=(4.2 * columns, (4.2 * tall + 0.4) * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     top = 1.0 if rig is None else max(0.5, float(np.percentile(np.linalg.norm(rig.error, axis=1), 98)))
     dots = None
@@ -273,29 +276,30 @@ def _frustum(matrix: Float64, size: tuple[int, int], depth: float) -> list[Float
 def _worst(rig: Rig, sources: Sequence[Source], folder: Path) -> list[str]:
     parts = []
     known = {source.camera: source for source in sources}
-    for place, (name, moment, error) in enumerate(findings.worst(rig, _WORST)):
+    for place, (name, moment, error) in enumerate(findings.worst(rig, _WORST, 1 if len(rig.scene.names) >= _WORST else 2)):
         source = known.get(name)
         if source is None:
             continue
         c, b = rig.scene.names.index(name), rig.moments.index(moment)
         mine = (rig.seen.camera == c) & (rig.seen.block == b)
         file = f"worst_{place + 1:02d}.png"
-        drawing.save(_drawn(source.picture(moment), rig.seen.xy[mine], rig.error[mine]), folder / file)
+        times = max(1, round(_LINE / max(error, 0.01)))
+        drawing.save(_drawn(source.picture(moment), rig.seen.xy[mine], rig.error[mine], times), folder / file)
         parts.append(
             _picture(
                 file,
                 f"{name}, {source.name_of(moment)}: median {error:.2f} px. Cross: corner found; line: towards the "
-                "model's, ten times as long.",
+                f"model's, {times} times as long.",
             )
         )
     return parts
 
 
-def _drawn(picture: Image, xy: Float64, error: Float64) -> Image:
+def _drawn(picture: Image, xy: Float64, error: Float64, times: int) -> Image:
     factor = _WIDE / picture.shape[1]
     canvas = drawing.as_bgr(np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)))
     for place, miss in zip((xy + 0.5) * factor - 0.5, error * factor, strict=True):
-        start, end = (tuple(int(v) for v in np.round(16 * point)) for point in (place, place + 10 * miss))
+        start, end = (tuple(int(v) for v in np.round(16 * point)) for point in (place, place + times * miss))
         cv2.line(canvas, start, end, (0, 200, 255), 2, cv2.LINE_AA, 4)
         drawing.cross(canvas, place, (80, 255, 80), 4)
     return canvas

@@ -190,7 +190,7 @@ class _Calibrate:
                 ],
                 "worst": [
                     {"camera": name, "moment": moment, "median_px": round(error, 3)}
-                    for name, moment, error in findings.worst(rig, 10)
+                    for name, moment, error in findings.worst(rig, 10, 10)
                 ],
             },
             rig=rig,
