@@ -24,7 +24,7 @@ _COVERED = 0.6
 _SHARED = 10
 _FOCAL = 0.02
 _OUT = 0.05
-_REACH = 5
+_REACH = 15
 """Moments by which videos are moved against each other."""
 
 
