@@ -276,7 +276,8 @@ def _frustum(matrix: Float64, size: tuple[int, int], depth: float) -> list[Float
 def _worst(rig: Rig, sources: Sequence[Source], folder: Path) -> list[str]:
     parts = []
     known = {source.camera: source for source in sources}
-    for place, (name, moment, error) in enumerate(findings.worst(rig, _WORST, 1 if len(rig.scene.names) >= _WORST else 2)):
+    each = 1 if len(rig.scene.names) >= _WORST else 2
+    for place, (name, moment, error) in enumerate(findings.worst(rig, _WORST, each)):
         source = known.get(name)
         if source is None:
             continue

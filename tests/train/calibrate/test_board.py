@@ -20,16 +20,18 @@ def _file(folder: Path, text: str) -> Path:
 
 
 def test_our_file(tmp_path: Path) -> None:
-    text = 'type = "charuco"\nsquares = [6, 5]\nsquare_mm = 30\nmarker_mm = 22\ndictionary = "5X5_50"\ninverted = true\n'
-    read = board.load(_file(tmp_path, text))
-    assert read == Board(
-        type="charuco", squares=(6, 5), square_mm=30, marker_mm=22, dictionary="5X5_50", inverted=True
+    text = (
+        'type = "charuco"\nsquares = [6, 5]\nsquare_mm = 30\nmarker_mm = 22\ndictionary = "5X5_50"\ninverted = true\n'
     )
+    read = board.load(_file(tmp_path, text))
+    assert read == Board(type="charuco", squares=(6, 5), square_mm=30, marker_mm=22, dictionary="5X5_50", inverted=True)
     assert board.load(_file(tmp_path, 'type="chessboard"\ncorners=[9, 6]\nsquare_mm=30')).squares == (10, 7)
 
 
 def test_files_of_other_programs(tmp_path: Path) -> None:
-    anipose = "board_x = 8\nboard_y = 11\nsquare_length = 24.0\nmarker_length = 18.75\nmarker_bits = 4\ndict_size = 1000"
+    anipose = (
+        "board_x = 8\nboard_y = 11\nsquare_length = 24.0\nmarker_length = 18.75\nmarker_bits = 4\ndict_size = 1000"
+    )
     read = board.load(_file(tmp_path, anipose))
     assert (read.type, read.squares, read.marker_mm, read.dictionary) == ("charuco", (8, 11), 18.75, "4X4_1000")
     caliscope = (

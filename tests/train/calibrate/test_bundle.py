@@ -17,7 +17,12 @@ def _problem(noise_px: float = 0.2, fisheye: tuple[str, ...] = ("mid",)) -> tupl
     cameras = calibrating.rig(fisheye)
     boards = calibrating.moments(8)
     seen = calibrating.sightings(cameras, boards, noise_px)
-    rows = [(c, m, n, xy) for c, s in enumerate(seen) for m, v in s.views.items() for n, xy in zip(v.numbers, v.xy)]
+    rows = [
+        (c, m, n, xy)
+        for c, s in enumerate(seen)
+        for m, v in s.views.items()
+        for n, xy in zip(v.numbers, v.xy, strict=True)
+    ]
     camera, block, number = (np.array([row[k] for row in rows]) for k in range(3))
     observed = Observations.sorted(
         camera, block, calibrating.CHARUCO.points[number], np.array([row[3] for row in rows])
@@ -86,7 +91,10 @@ def test_finds_what_scipy_finds_with_rotation_vectors_and_no_schur_complement() 
 
     v0 = [np.concatenate([cv2.Rodrigues(start.turn[c])[0].ravel(), start.shift[c]]) for c in (1, 2)]
     v0.append(start.lens[:, :2].ravel())
-    v0 += [np.concatenate([cv2.Rodrigues(R)[0].ravel(), t]) for R, t in zip(start.block_turn, start.block_shift)]
+    v0 += [
+        np.concatenate([cv2.Rodrigues(R)[0].ravel(), t])
+        for R, t in zip(start.block_turn, start.block_shift, strict=True)
+    ]
     reference = least_squares(error, np.concatenate(v0), x_scale="jac", method="trf", xtol=1e-12, ftol=1e-12)
     theirs = unpacked(np.concatenate([fixed, reference.x]))
     cost = 0.5 * (bundle.residuals(ours, seen) ** 2).sum()

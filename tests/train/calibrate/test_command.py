@@ -105,7 +105,9 @@ def test_videos_with_the_board_in_some_frames_and_given_lenses(data: Path, tmp_p
     assert code == 0
     np.testing.assert_allclose(_distances(Calibration.load(out)), _distances(formats.read(array)), rtol=0.01)
     # Camera 1 lags by one frame of its 6 a second.
-    assert any("'cam_1' is out of step" in one["text"] and "--offset cam_1=1" in one["text"] for one in report["verdicts"])
+    assert any(
+        "'cam_1' is out of step" in one["text"] and "--offset cam_1=1" in one["text"] for one in report["verdicts"]
+    )
 
 
 def _pictures(folder: Path, count: int = 8, without: dict[str, set[int]] | None = None) -> None:

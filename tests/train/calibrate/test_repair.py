@@ -37,7 +37,7 @@ def test_a_moved_camera_is_placed_anew_and_the_others_stay() -> None:
     truth = _rig()
     moved = truth.cameras[2]
     turn = cv2.Rodrigues(np.array([0.03, -0.06, 0.02]))[0]
-    old = _with(truth, 2, rotation=turn @ moved.rotation, translation=moved.translation + [15, -8, 20])
+    old = _with(truth, 2, rotation=turn @ moved.rotation, translation=moved.translation + np.array([15, -8, 20]))
     result = repair.repair(old, _animal(truth))
     assert set(result.moved) == {"c"}
     assert result.kept == ("a", "b", "d")

@@ -60,7 +60,7 @@ def test_wrong_corners_and_a_wrong_view_are_left_out_and_listed() -> None:
     bent[0] += 25
     seen[1].views[4] = View(view.numbers, bent, view.sharpness)
     view = seen[2].views[7]
-    seen[2].views[7] = View(view.numbers, view.xy + [30, -10], view.sharpness)
+    seen[2].views[7] = View(view.numbers, view.xy + np.array([30, -10]), view.sharpness)
     rig = _solved(seen)
     removed = {(one.camera, one.moment): one for one in rig.removed}
     assert not removed["mid", 4].whole
@@ -74,7 +74,9 @@ def test_a_camera_that_never_shares_the_board_is_named_with_what_to_film() -> No
         one.views = {moment: view for moment, view in one.views.items() if (moment < 12) == (c == 2)}
     scene = _scene(seen)
     assert scene.groups == ((0, 1), (2,))
-    with pytest.raises(CalibrationError, match=r"'right' never shares the board.*film the board between right and (left|mid)"):
+    with pytest.raises(
+        CalibrationError, match=r"'right' never shares the board.*film the board between right and (left|mid)"
+    ):
         solve.solve(scene, 60)
 
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         sources.find(tmp_path)[0].length()
     (tmp_path / "a.mp4").unlink()
     _shot(tmp_path / "top.png")
-    with pytest.raises(DataError, match="left07.png"):
+    with pytest.raises(DataError, match=r"left07\.png"):
         sources.find(tmp_path)
 
 
