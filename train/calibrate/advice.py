@@ -10,10 +10,11 @@ import numpy as np
 from poseloop.live.types import Image
 from poseloop.train.calibrate.board import Board, Detector, markers
 
-__all__ = ["MOST", "why_not_found"]
+__all__ = ["MOST", "too_small", "why_not_found"]
 
 MOST = 12
 """Pictures that are tried."""
+_LARGER = 5
 
 
 def why_not_found(pictures: Sequence[Image], board: Board) -> str:
@@ -53,6 +54,26 @@ def why_not_found(pictures: Sequence[Image], board: Board) -> str:
     return _other_size(tried, board)
 
 
+def too_small(pictures: Sequence[Image], board: Board) -> str | None:
+    """Say if a chessboard goes on beyond the size in its file: each picture may then show another part of it."""
+    if board.type != "chessboard":
+        return None
+    columns, rows = board.corners
+    for size in ((columns + 1, rows), (columns, rows + 1), (columns + 1, rows + 1)):
+        found = sum(_has(255 - picture if board.inverted else picture, size) for picture in pictures[:_LARGER])
+        if found > 1:
+            return (
+                f"the chessboard is larger than the board file says: {size[0]} x {size[1]} inner corners are found, not "
+                f"{columns} x {rows}. Count the inner corners, and correct squares or corners"
+            )
+    return None
+
+
+def _has(picture: Image, size: tuple[int, int]) -> bool:
+    flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_FAST_CHECK
+    return bool(cv2.findChessboardCorners(picture, size, flags=flags)[0])
+
+
 def _but(board: Board, **changes: object) -> Board:
     return board.model_copy(update=changes)
 
@@ -87,8 +108,7 @@ def _other_size(pictures: Sequence[Image], board: Board) -> str:
         ((c, r) for c in range(3, 13) for r in range(3, c + 1) if {c, r} != {columns, rows}),
         key=lambda size: abs(size[0] - max(columns, rows)) + abs(size[1] - min(columns, rows)),
     )[:24]:
-        flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_FAST_CHECK
-        found = sum(bool(cv2.findChessboardCorners(picture, size, flags=flags)[0]) for picture in pictures[:4])
+        found = sum(_has(255 - picture if board.inverted else picture, size) for picture in pictures[:4])
         # A smaller board is found inside of a larger one now and then; in most pictures it is the board.
         if found > len(pictures[:4]) / 2:
             return f"a chessboard of {size[0]} x {size[1]} inner corners is found, not {columns} x {rows}"

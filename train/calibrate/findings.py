@@ -226,6 +226,16 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     "flat, in focus, held still, and are the cameras triggered together?",
                 )
             )
+        lens = scene.lenses[c]
+        if not lens.given and lens.sigma_px > _GOOD_PX:
+            other = "without --fisheye" if lens.fisheye else f"with --fisheye {name}"
+            out.append(
+                Verdict(
+                    "warning",
+                    f"camera {name!r}: even alone with the board its lens misses the corners by {lens.sigma_px:.2f} px: "
+                    f"try {other}, and look whether the board is flat and sharp",
+                )
+            )
         used = row["corners"] + row["corners_removed"]
         if used and row["corners_removed"] > _OUT * used:
             out.append(

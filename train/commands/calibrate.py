@@ -237,6 +237,12 @@ class _Calibrate:
         if all(count == 0 for count, _ in found.values()):
             some = [picture for _, picture in _evenly(self._sources[0], advice.MOST)]
             self._verdicts.append(Verdict("bad", advice.why_not_found(some, self._board)))
+        else:
+            # Any camera's will do; the first that saw it.
+            seen = next(k for k, camera in enumerate(self._sightings) if camera.views)
+            some = [picture for _, picture in _evenly(self._sources[seen], advice.MOST)]
+            if (words := advice.too_small(some, self._board)) is not None:
+                self._verdicts.append(Verdict("bad", words))
         if self._verdicts:
             self._fail()
 

@@ -59,6 +59,17 @@ def test_a_stereo_pair_as_bouguets_toolbox_has_it(data: Path, tmp_path: Path) ->
         assert picture.std() > 5
 
 
+def test_a_part_of_a_chessboard_is_not_taken_for_the_board(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text('type = "chessboard"\ncorners = [8, 6]\nsquare_mm = 30')
+    code, _, out = _run(tmp_path, data / "stereo_chessboard", "--board", board)
+    assert code == 1
+    assert not out.exists()
+    assert "9 x 6 inner corners are found, not 8 x 6" in capsys.readouterr().err
+
+
 def test_a_mouse_rig_whose_calibration_was_bad(data: Path, tmp_path: Path) -> None:
     folder = data / "sleap_anipose_mouse4cam" / "minimal_session"
     code, report, out = _run(tmp_path, folder, "--board", folder / "board.toml")
