@@ -63,8 +63,8 @@ def too_small(pictures: Sequence[Image], board: Board) -> str | None:
         found = sum(_has(255 - picture if board.inverted else picture, size) for picture in pictures[:_LARGER])
         if found > 1:
             return (
-                f"the chessboard is larger than the board file says: {size[0]} x {size[1]} inner corners are found, not "
-                f"{columns} x {rows}. Count the inner corners, and correct squares or corners"
+                f"the chessboard is larger than the board file says: {size[0]} x {size[1]} inner corners are found, "
+                f"not {columns} x {rows}. Count the inner corners, and correct squares or corners"
             )
     return None
 

@@ -232,8 +232,8 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
             out.append(
                 Verdict(
                     "warning",
-                    f"camera {name!r}: even alone with the board its lens misses the corners by {lens.sigma_px:.2f} px: "
-                    f"try {other}, and look whether the board is flat and sharp",
+                    f"camera {name!r}: even alone with the board its lens misses the corners by {lens.sigma_px:.2f} "
+                    f"px: try {other}, and look whether the board is flat and sharp",
                 )
             )
         used = row["corners"] + row["corners_removed"]

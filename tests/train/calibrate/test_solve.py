@@ -1,13 +1,14 @@
 """Whole calibrations of simulated rigs: what is found, what is left out, and what is said."""
 
 import calibrating
+import cv2
 import numpy as np
 import pytest
 
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.geometry.calibration import CameraModel
-from poseloop.train.calibrate import choose, findings, graph, lenses, solve, world
+from poseloop.train.calibrate import choose, detect, findings, graph, lenses, solve, sources, world
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import View
 from poseloop.train.calibrate.solve import Rig, Scene
@@ -174,6 +175,22 @@ def test_world_by_board_floor_and_points(tmp_path) -> None:
         world.frame(rig, "board:999")
     with pytest.raises(CalibrationError, match="expected camera, board"):
         world.frame(rig, "moon")
+
+
+def test_a_stereo_pair_as_opencv_has_it(data) -> None:
+    board = Board(type="chessboard", squares=(10, 7), square_mm=30)
+    seen = [detect.look(source, board) for source in sources.find(data / "stereo_chessboard")]
+    moments = sorted(set(seen[0].views) & set(seen[1].views))
+    xyz = [board.points.astype(np.float32)] * len(moments)
+    xy = [[camera.views[moment].xy.astype(np.float32) for moment in moments] for camera in seen]
+    lens = [cv2.calibrateCamera(xyz, one, seen[0].size, None, None)[1:3] for one in xy]
+    flags = cv2.CALIB_USE_INTRINSIC_GUESS
+    rms, left, _, right, _, _, shift, *_ = cv2.stereoCalibrate(xyz, *xy, *lens[0], *lens[1], seen[0].size, flags=flags)
+    rig = solve.solve(_scene(seen, board=board), 60)
+    ours = _first(rig)
+    np.testing.assert_allclose(rig.state.lens[:, 0], [left[0, 0], right[0, 0]], rtol=0.003)
+    assert _distances(ours)[0, 1] == pytest.approx(np.linalg.norm(shift), abs=0.2)  # mm, of 100
+    assert np.sqrt((rig.error**2).sum(axis=1).mean()) < rms  # it keeps the corners that are wrong
 
 
 def test_a_tree_goes_through_the_better_pairs() -> None:
