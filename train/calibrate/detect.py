@@ -49,7 +49,6 @@ def look(
     board: Board,
     every: int = 1,
     step: Callable[[], None] | None = None,
-    only: frozenset[int] | None = None,
 ) -> Sightings:
     """Search a camera's pictures for the board.
 
@@ -58,14 +57,11 @@ def look(
         board: what to look for.
         every: search each moment that this divides.
         step: called after each picture.
-        only: search these moments alone.
 
     Raises:
         DataError: a picture cannot be read, or has another size than the first.
     """
     frames = source.frames(every)
-    if only is not None:
-        frames = ((moment, picture) for moment, picture in frames if moment in only)
     sightings: Sightings | None = None
     workers = max(cv2.getNumberOfCPUs(), 1)
     # OpenCV's detector object keeps buffers: one for each thread.

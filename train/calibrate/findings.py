@@ -16,7 +16,7 @@ from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.solve import Rig, Scene
 
-__all__ = ["Verdict", "cameras", "coverage", "epipolar", "of_board", "offsets", "tilts", "verdicts", "worst"]
+__all__ = ["Verdict", "cameras", "coverage", "epipolar", "late", "of_board", "offsets", "tilts", "verdicts", "worst"]
 
 _GOOD_PX = 0.5
 _BAD_PX = 2.0
@@ -182,7 +182,7 @@ def _where_empty(camera: Sightings) -> str:
     return f", above all its {' and '.join(bare)} part" if len(bare) in (1, 2) else ""
 
 
-def of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
+def _of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
     """What is wrong with the views that a lens comes from."""
     name = camera.camera
     out: list[Verdict] = []
@@ -244,7 +244,7 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     f"camera {name!r}: {row['corners_removed']} of {used} corners did not fit and were left out",
                 )
             )
-        out.extend(of_lens(scene.sightings[c], scene.lenses[c], tilts(scene.poses[c])))
+        out.extend(_of_lens(scene.sightings[c], scene.lenses[c], tilts(scene.poses[c])))
         shared = {
             scene.names[pair.second if pair.first == c else pair.first]: len(pair.moments)
             for pair in scene.pairs

@@ -22,9 +22,8 @@ from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import LENS
 from poseloop.train.calibrate.lenses import Lens
 
-__all__ = ["ENDINGS", "FORMATS", "lens_of", "model", "read", "write"]
+__all__ = ["FORMATS", "lens_of", "model", "read", "write"]
 
-ENDINGS = (".toml", ".yaml", ".yml")
 FORMATS = ("poseloop", "anipose", "opencv", "caliscope")
 _MM_PER_M = 1000.0
 _TURN = 1e-3

@@ -43,8 +43,6 @@ class Lens:
     fisheye: bool
     given: bool = False
     """Taken from a file, not estimated."""
-    views: tuple[int, ...] = ()
-    """Moments that it was estimated from."""
     sigma_px: float = float("nan")
     """Usual error of the corners along one axis when this camera is adjusted alone."""
     focal_spread: float = 0.0
@@ -133,7 +131,6 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     return Lens(
         state.lens[0],
         fisheye,
-        views=tuple(kept),
         sigma_px=sigma,
         focal_spread=focal_spread,
     )

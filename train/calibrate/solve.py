@@ -17,7 +17,7 @@ from poseloop.train.calibrate.geometry import Motion
 from poseloop.train.calibrate.graph import Pair, Poses
 from poseloop.train.calibrate.lenses import Lens
 
-__all__ = ["STEPS", "Removed", "Rig", "Scene", "lenses_of", "relate", "solve"]
+__all__ = ["STEPS", "Removed", "Rig", "Scene", "lenses_of", "lonely", "relate", "solve"]
 
 _LENS_VIEWS = 40
 _ROUNDS = 3
