@@ -5,7 +5,8 @@ group can get no more. They own no lock, no clock and no slot: `poseloop.live.ca
 
 Frames of one camera come in the order of their index and of their exposure. What breaks that order is told apart by
 both: a lower index at an earlier time is *swapped*, a known one is *repeated*, and a lower one at a later time means
-that the camera counts from the start again.
+that the camera counts from the start again. Where a camera cannot tell its exposure every frame looks later than the
+one before, so that only indices count: a lower one among the recent ones is swapped or repeated, too.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _RECENT = 64
 """Frames, and closed groups, that are remembered to tell what a disorderly frame is."""
 
 _CONFIRMATIONS = 5
-"""Frames in a row that must be off by the same number of triggers before a camera's count is believed to have slipped:
-one wrong time is no slip."""
+"""Frames in a row that must be off by the same number of triggers before a camera's count is believed to have slipped,
+or known already before it is believed to have begun again: one is no proof."""
 
 _INTERVALS = 15
 """A camera's period is the median of so many intervals."""
@@ -74,6 +75,8 @@ class Track:
     realigned: int = 0
     """How often its count had slipped against the others' and was put right by the times."""
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    again: int = 0
+    """Known indices in a row, as far as no time tells whether they are repeated or counted anew."""
 
     def disorder(self, frame: Frame, tolerance_ns: int) -> str:
         """Why the frame is to be dropped, if it comes out of its camera's order; notes a restart."""
@@ -81,7 +84,7 @@ class Track:
             pass
         elif frame.index == self.index and abs(frame.exposed_ns - self.exposed_ns) <= tolerance_ns:
             return "repeated"
-        elif frame.exposed_ns <= self.exposed_ns:
+        elif frame.exposed_ns <= self.exposed_ns or self._may_be_an_old_one(frame):
             return "repeated" if frame.index in self.recent else "swapped"
         else:
             self.restarted = True
@@ -89,8 +92,16 @@ class Track:
             self.recent.clear()
         return ""
 
+    def _may_be_an_old_one(self, frame: Frame) -> bool:
+        """Is a lower index one from before, although it seems to be exposed later? Only where no exposure is told."""
+        if _tells(frame) or frame.index < self.recent[0]:
+            return False
+        self.again += frame.index in self.recent
+        return self.again < _CONFIRMATIONS
+
     def accept(self, frame: Frame) -> None:
         """The frame is its newest."""
+        self.again = 0
         self.index, self.exposed_ns = frame.index, frame.exposed_ns
         self.recent.append(frame.index)
         if self.restarted:

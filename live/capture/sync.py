@@ -111,10 +111,6 @@ class Synchroniser:
         """How often a camera's count had slipped (it missed triggers without counting them) and was put right."""
         return {name: track.realigned for name, track in zip(self._names, self._matcher.tracks, strict=True)}
 
-    def silent_s(self, camera: int) -> float:
-        """How long camera number ``camera`` has delivered nothing; 0 once it has finished."""
-        return 0.0 if self._finished[camera] else (self._clock() - self._seen_ns[camera]) / 1e9
-
     def put(self, camera: int, frame: Frame) -> None:
         """Take over one frame of camera number ``camera``; called by that camera's thread."""
         with self._lock:

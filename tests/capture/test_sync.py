@@ -204,7 +204,58 @@ def test_a_camera_that_is_silent_for_long_is_not_waited_for() -> None:
     assert bench.take() is None, "it is back, and camera a is waited for"
     bench.put(0, 3)
     assert bench.take() == (3, "ab")
-    assert bench.sync.silent_s(0) == 0
+
+
+def stamped_on_arrival(bench: Bench, trigger: int, camera: int, index: int) -> None:
+    """A frame of a camera that cannot tell its exposure."""
+    bench.now = trigger * PERIOD_NS + camera * 1000
+    bench.sync.put(camera, Frame(bench.names[camera], index, bench.now, bench.now, IMAGE, index))
+
+
+@dataclass
+class Untold:
+    """What a camera that cannot tell its exposure delivers in place of the indices 4, 5, …, and what becomes of it."""
+
+    instead: list[int]
+    dropped: dict[str, int]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Untold([5, 4], {"swapped": 1}),
+        Untold([6, 4, 5], {"swapped": 2}),
+        Untold([4, 3, 5], {"repeated": 1}),
+    ],
+    ids=["swapped", "two late", "repeated"],
+)
+def test_disorder_is_told_from_a_new_count_where_no_exposure_is_known(case: Untold) -> None:
+    """Taken for a new count, it would pair the camera's later frames with wrong triggers without a sign of it."""
+    bench = Bench()
+    order = [0, 1, 2, 3, *case.instead]
+    order += range(max(order) + 1, 30)
+    for index in range(30):
+        stamped_on_arrival(bench, index, 0, index)
+    pairs = []
+    for n, index in enumerate(order):
+        stamped_on_arrival(bench, 30 + n, 1, index)
+    assert bench.dropped("b").items() >= case.dropped.items()
+    assert bench.sync.restarts["b"] == 0
+    while (frames := bench.sync.take(0.0)) is not None:
+        pairs.append([frame.index for frame in frames.frames if frame is not None])
+    assert all(len(set(pair)) == 1 for pair in pairs)
+
+
+def test_a_count_that_begins_again_is_found_where_no_exposure_is_known() -> None:
+    bench = Bench()
+    for trigger in range(40):
+        # The camera counts from the start again after ten triggers: all its indices are known for a while.
+        for camera, index in enumerate((trigger, trigger if trigger < 10 else trigger - 10)):
+            stamped_on_arrival(bench, trigger, camera, index)
+    assert bench.sync.restarts == {"a": 0, "b": 1}
+    frames = bench.sync.take(0.0)
+    assert frames is not None
+    assert [frame and frame.index for frame in frames.frames] == [39, 29]
 
 
 def test_without_a_trigger_frames_pair_by_time_whatever_their_index() -> None:
