@@ -83,6 +83,10 @@ class Engine:
         self.error: Exception | None = None
         """What ended a thread, if anything did."""
         self.failed = threading.Event()
+        self.hung = False
+        """The network did not come out of its run when it was stopped."""
+        self._in_work: FrameSet | None = None
+        """The set that the inference thread has now."""
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._feeds: list[Feed] = []
@@ -118,7 +122,7 @@ class Engine:
     def _open_rest(self, opened: ExitStack) -> None:
         formats = [camera.format for camera in self.cameras]
         self.network = RigNetwork(self.rig)
-        opened.callback(self.network.close)
+        opened.callback(self._close_network)
         self.network.open(formats)
         self.header = Header(
             rig=self.rig.name,
@@ -207,7 +211,8 @@ class Engine:
     def stop(self) -> None:
         """Stop cameras and threads and account for every frame; idempotent.
 
-        A camera whose driver does not come back is left behind: its state is ``hung``, and its thread cannot end.
+        A camera whose driver does not come back is left behind: its state is ``hung``, and its thread cannot end. So is
+        a network that does not; then `error` says so, and its set counts as failed.
         """
         self._stop_all()
         ends_s = time.monotonic() + _JOIN_S
@@ -218,12 +223,21 @@ class Engine:
         if self._previewer is not None and self._preview_thread is not None:
             self._previewer.stop()
             self._preview_thread.join()
+        frames, self._in_work = self._in_work, None
+        if frames is not None:
+            self.hung = True
+            self.sync.drop(frames, "failed")
+            text = f"expected to have run on set {frames.index} within {_JOIN_S:g} s of the end, but it hangs"
+            self.error = self.error or ModelError(f"{self._model}: {text}; it is left behind")
         self.sync.drain("shutdown")
 
     def _stop_all(self) -> None:
         self._stopping.set()
         for feed in self._feeds:
-            feed.stop()
+            try:
+                feed.stop()
+            except Exception as error:  # noqa: BLE001 - one driver's fault must not keep the other cameras running
+                self.error = self.error or error
 
     def _may_be_lost(self, feed: Feed) -> bool:
         """May the rig go on without this camera? Sets have gaps then, which the gates hold commands back for."""
@@ -234,6 +248,15 @@ class Engine:
     def close(self) -> None:
         """Give cameras, network and sockets back; idempotent."""
         self._opened.close()
+
+    def _close_network(self) -> None:
+        # Memory that a run may still write to must not be freed.
+        if not self.hung:
+            self.network.close()
+
+    @property
+    def _model(self) -> str:
+        return f"the model {self.network.info.name!r} on {self.network.provider!r}"
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Camera → its state (see `poseloop.live.capture.feed.Feed.state`) and, if it is lost, why."""
@@ -308,11 +331,16 @@ class Engine:
                 if self.sync.finished:
                     break
                 continue
+            self._in_work = frames
             try:
                 pose = self.pose(frames)
+                if self._in_work is None:
+                    return  # it hung, and was given up
                 self.publisher.send_pose(pose)
             except Exception:
-                self.sync.drop(frames, "failed")
+                if self._in_work is not None:
+                    self._in_work = None
+                    self.sync.drop(frames, "failed")
                 raise
             self.published += 1
             # From here on nobody waits for this pose.
@@ -321,6 +349,7 @@ class Engine:
             if len(self.cameras) > 1:
                 self.skew.add(frames.skew_ns)
             self.sync.count(frames)
+            self._in_work = None
             if self._previewer is None or not self._previewer.offer(frames):
                 self.sync.release(frames)
             if pose.trace.published_ns >= next_header_ns:
@@ -340,8 +369,7 @@ class Engine:
             ended = self._clock()
             keypoints = self.network.decode()
         except Exception as error:
-            model, provider = self.network.info.name, self.network.provider
-            text = f"the model {model!r} failed on {provider!r} at set {frames.index}: {type(error).__name__}: {error}"
+            text = f"{self._model} failed at set {frames.index}: {type(error).__name__}: {error}"
             raise ModelError(text) from error
         return keypoints, (started, ended, self._clock())
 

@@ -339,9 +339,52 @@ def test_a_network_that_fails_mid_run_is_reported_and_its_set_is_counted() -> No
         assert engine.failed.wait(10)
         engine.stop()
         assert isinstance(engine.error, ModelError)
-        assert "on 'cpu' at set 9: RuntimeError: provider failed" in str(engine.error)
+        assert "on 'cpu' failed at set 9: RuntimeError: provider failed" in str(engine.error)
         assert engine.sync.sets.processed == 9
         assert engine.sync.sets.dropped["failed"] == 1
+        check_accounts(engine)
+
+
+def test_a_network_that_hangs_is_left_behind_and_its_set_is_counted() -> None:
+    engine = make(("a", "sim", 320, 240), frames="newest", pace="recorded", count=300)
+    let_go, closed = threading.Event(), threading.Event()
+    with opened(engine):
+        engine.network.run = lambda: let_go.wait(60)  # type: ignore[method-assign, assignment, return-value]
+        close_network = engine.network.close
+        engine.network.close = closed.set  # type: ignore[method-assign]
+        engine.start()
+        wait_for(lambda: "superseded" in engine.sync.sets.dropped)
+        engine.stop()
+        assert isinstance(engine.error, ModelError)
+        assert "on 'cpu': expected to have run on set 0" in str(engine.error)
+        assert engine.sync.sets.dropped["failed"] == 1
+        check_accounts(engine)
+    assert not closed.is_set(), "a run may still write to the network's memory"
+    let_go.set()
+    for thread in engine._threads:
+        thread.join(5)
+    assert engine.published == 0
+    check_accounts(engine)
+    close_network()
+
+
+def test_a_driver_that_fails_to_stop_does_not_keep_the_other_cameras_running() -> None:
+    engine = make(("a", "sim", 320, 240), ("b", "sim", 320, 240), frames="newest", pace="recorded", count=10_000)
+    with opened(engine):
+        stop, failed = engine.cameras[0].stop, threading.Event()
+
+        def fail_once() -> None:
+            stop()
+            if not failed.is_set():
+                failed.set()
+                raise RuntimeError("stuck")
+
+        engine.cameras[0].stop = fail_once  # type: ignore[method-assign]
+        engine.start()
+        wait_for(lambda: engine.sync.sets.processed)
+        engine.stop()
+        assert engine.finished
+        assert str(engine.error) == "stuck"
         check_accounts(engine)
 
 

@@ -31,7 +31,7 @@ def test_a_network_that_fails_stops_the_rig_with_outputs_off(tmp_path: Path) -> 
     rig = write_rig(tmp_path, ALWAYS_INSIDE, with_camera("Sabotages", second=False))
     done = poseloop("run", rig, "--headless", "--report", "r.json", cwd=tmp_path)
     assert done.returncode == 1
-    assert "'simulated_animal' failed on 'cpu'" in done.stderr
+    assert "'simulated_animal' on 'cpu' failed" in done.stderr
     assert "CUDA failure 719" in done.stderr
     assert off(tmp_path)
     frames = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["frames"]
