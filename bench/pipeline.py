@@ -30,7 +30,7 @@ from poseloop.live.types import Colour, Pose
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import find_model
 
-__all__ = ["main", "measure"]
+__all__ = ["Milliseconds", "Probe", "main", "measure"]
 
 _CAMERA = """
 [cameras.camera{number}]
@@ -52,18 +52,26 @@ health = "tcp://127.0.0.1:*"
 previews = "tcp://127.0.0.1:*"
 """
 
+Milliseconds = np.ndarray[Any, np.dtype[np.float64]]
+
 _WARM_UP = 30
 """Frames that are not counted: caches and the scheduler settle."""
 
 
-class _Probe:
+class Probe:
     """Stands before the engine's socket: times each pose until it is sent, then makes a bare run."""
 
     def __init__(self, engine: Engine, threads: int, idle_s: float) -> None:
+        """Load the bare session for what the engine's first network is shown.
+
+        Args:
+            engine: open, not started; whose ``publisher.send_pose`` is then to be ours.
+            threads: of the session.
+            idle_s: pause before the bare run.
+        """
         self._send = engine.publisher.send_pose
         self._idle_s = idle_s
-        camera = engine.cameras[0].format
-        shape = (len(engine.cameras), camera.height, camera.width, engine.network.info.colour.channels)
+        shape = tuple(engine.network.report()[0]["inputs"][0])
         self._images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
         self._session, self._name = _bare_session(engine, shape, threads)
         self.total_ns: list[int] = []
@@ -81,6 +89,12 @@ class _Probe:
         trace = pose.trace
         self.total_ns.append(sent - trace.arrived_ns)
         self.own_run_ns.append(trace.infer_end_ns - trace.infer_start_ns)
+
+    def take(self) -> tuple[Milliseconds, Milliseconds]:
+        """Times since the last call, in ms: frame to socket, and bare run; from any thread."""
+        total, bare = self.total_ns, self.bare_ns
+        self.total_ns, self.bare_ns = [], []
+        return np.array(total) / 1e6, np.array(bare) / 1e6
 
 
 def _bare_session(engine: Engine, shape: tuple[int, ...], threads: int) -> tuple[Any, str]:
@@ -115,7 +129,7 @@ def measure(
     engine.open()
     listener = get_context("spawn").Process(target=_subscribe, args=(engine.publisher.endpoints["poses"],))
     try:
-        probe = _Probe(engine, threads, idle_s=0.4 / fps)
+        probe = Probe(engine, threads, idle_s=0.4 / fps)
         engine.publisher.send_pose = probe.send_pose  # type: ignore[method-assign]
         listener.start()
         stopping = threading.Event()
@@ -155,7 +169,7 @@ def measure(
     }
 
 
-def _summary(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+def _summary(values: Milliseconds) -> dict[str, float]:
     return {name: round(float(np.percentile(values, at)), 4) for name, at in (("p50", 50), ("p99", 99), ("p999", 99.9))}
 
 
