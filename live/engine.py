@@ -25,8 +25,8 @@ from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
-from poseloop.live.errors import ModelError, PoseloopError, RigError
-from poseloop.live.interfaces import Camera
+from poseloop.live.errors import ConnectError, ModelError, PoseloopError, RigError
+from poseloop.live.interfaces import Camera, Patient
 from poseloop.live.motion.filters import Filter
 from poseloop.live.output.preview import Previewer
 from poseloop.live.output.publish import Publisher
@@ -106,6 +106,7 @@ class Engine:
             faults: list[PoseloopError] = []
             for camera in self.cameras:
                 try:
+                    self._check_patience(camera)
                     camera.open()
                     closing.callback(camera.close)
                 except PoseloopError as error:
@@ -118,6 +119,12 @@ class Engine:
             for feed in self._feeds:
                 opened.callback(feed.close)
             self._opened = opened.pop_all()
+
+    def _check_patience(self, camera: Camera) -> None:
+        """With "every" no set goes on without a camera, so that one which is late or hangs would hold up all others."""
+        if self.rig.sync.frames == "every" and not (isinstance(camera, Patient) and camera.waits):
+            text = "expected a camera that waits for the loop, as recordings do, since sync.frames is 'every'"
+            raise ConnectError(camera.name, f"{text}; use 'newest'")
 
     def _open_rest(self, opened: ExitStack) -> None:
         formats = [camera.format for camera in self.cameras]

@@ -30,7 +30,7 @@ from poseloop.live.types import (
     Stamp,
 )
 
-__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Runtime", "Sink"]
+__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Patient", "Runtime", "Sink"]
 
 
 @runtime_checkable
@@ -183,6 +183,15 @@ class Board(Protocol):
     @classmethod
     def discover(cls) -> Sequence[str]:
         """Devices of this kind that can be opened now, one line each for ``poseloop devices``."""
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """A camera that can wait for the loop, as ``sync.frames = "every"`` needs it. Optional: others are refused."""
+
+    @property
+    def waits(self) -> bool:
+        """Does a frame that nobody fetches yet stay the next one, for however long? Known before ``open``."""
 
 
 @runtime_checkable

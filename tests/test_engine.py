@@ -319,6 +319,9 @@ def test_a_subscriber_that_never_reads_holds_nobody_up() -> None:
         for _ in range(20_000):
             engine.publisher.send_pose(pose)
         assert time.monotonic() - began < 30
+        # The end of the run must find room in the queue of the one that reads.
+        while listener.poll(0.2):
+            listener.drain()
         assert run(engine, listener)[-1].index == 29
     check_accounts(engine)
 
@@ -396,6 +399,15 @@ def test_all_cameras_that_cannot_be_opened_are_named_and_the_others_closed() -> 
     assert [error.device for error in raised.value.exceptions] == ["a", "c"]  # type: ignore[attr-defined]
     assert "a: there is no such camera" in str(raised.value)
     assert engine.cameras[1].closed  # type: ignore[attr-defined]
+
+
+def test_cameras_that_cannot_wait_are_refused_where_none_may_be_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make(("patient", "sim", 320, 240), ("real", "cameras.py:Watched", 320, 240))
+    monkeypatch.setattr(type(engine.cameras[1]), "waits", False)
+    with pytest.raises(RigError) as refused:
+        engine.open()
+    assert "real: expected a camera that waits for the loop" in str(refused.value.exceptions[0])
+    assert len(refused.value.exceptions) == 1
 
 
 def test_previews_are_small_and_do_not_hold_slots() -> None:

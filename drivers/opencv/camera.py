@@ -91,6 +91,11 @@ class OpenCVCamera:
         return self._format
 
     @property
+    def waits(self) -> bool:
+        """True for a video file; a camera goes on."""
+        return self._is_file
+
+    @property
     def finished(self) -> bool:
         """True once a video file's last frame was fetched; a camera goes on."""
         with self._changed:
@@ -109,7 +114,12 @@ class OpenCVCamera:
         if isinstance(device, Path) and not device.exists():
             raise ConnectError(self._name, f"expected a camera or a video, but there is no {device}")
         source = device if isinstance(device, int) else str(device)
-        capture = cv2.VideoCapture(source, _BACKENDS[self._settings.backend])
+        # What OpenCV prints on a camera that is not there is said by the error below.
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            capture = cv2.VideoCapture(source, _BACKENDS[self._settings.backend])
+        finally:
+            cv2.utils.logging.setLogLevel(level)
         try:
             if not capture.isOpened():
                 raise ConnectError(

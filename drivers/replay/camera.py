@@ -97,6 +97,11 @@ class ReplayCamera:
         return self._format
 
     @property
+    def waits(self) -> bool:
+        """True: the next frame is decoded when it is asked for."""
+        return True
+
+    @property
     def finished(self) -> bool:
         """True once ``grab`` has met the recording's end."""
         return self._finished

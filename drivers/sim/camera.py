@@ -123,6 +123,11 @@ class SimulatedCamera:
         )
 
     @property
+    def waits(self) -> bool:
+        """True: the next frame is drawn when it is asked for."""
+        return True
+
+    @property
     def finished(self) -> bool:
         """True once all ``frames`` have been delivered."""
         return self._settings.frames is not None and self._delivery.index >= self._settings.frames

@@ -50,7 +50,7 @@ class Sync(Settings):
     """What starts an exposure."""
     frames: Literal["newest", "every"] = "newest"
     """``newest``: the loop takes the newest set and counts the ones it skips. ``every``: cameras wait for the loop, so
-    none is skipped; only recordings and simulated cameras can wait."""
+    none is skipped; only recordings and simulated cameras can wait, and others are refused."""
     wait_ms: float = Field(20.0, gt=0)
     """How long a set waits for a missing camera before it goes on with a gap."""
     match: Literal["auto", "count", "time"] = "auto"

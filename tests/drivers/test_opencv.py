@@ -274,3 +274,11 @@ def test_elsewhere_the_numbers_are_tried_out(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(cv2, "VideoCapture", Two)
     assert usb.cameras() == ["device = 0: camera (MSMF)", "device = 1: camera (MSMF)"]
+
+
+def test_a_camera_that_is_not_there_is_one_error_and_no_lines_of_opencvs_own(
+    make: Made, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConnectError, match="device 99 cannot be opened"):
+        make(device=99).open()
+    assert capfd.readouterr().err == ""
