@@ -256,6 +256,7 @@ Reason arm(uint16_t seq, const uint8_t *payload) {
     if (!lines[line].given) return NOT_CONFIGURED;
   }
   if (u16At(payload) != checksum()) return SETTINGS_DIFFER;
+  lookAtLease();
   renewedUs = nowUs();
   say(ACK, seq);
   if (!armed) {
@@ -266,6 +267,7 @@ Reason arm(uint16_t seq, const uint8_t *payload) {
 }
 
 Reason renew() {
+  lookAtLease();  // while a frame comes in nobody does
   if (!armed) return NOT_ARMED;
   renewedUs = nowUs();
   return OBEYED;
@@ -479,6 +481,7 @@ bool listen() {
 void attend() {
   static uint8_t step, line;
   lookAtLease();
+  outputsGoOn();
   uartGoOn();
   switch (step++) {
     case 0:
