@@ -64,7 +64,7 @@ def test_widths() -> None:
         assert [width for _, width in run.pulses(pin)] == pytest.approx([50, 300, 1234, 7000], abs=20)
 
 
-@RULES.fails_without("14 lines go on being looked at", {"  outputsGoOn();\n": ""})
+@RULES.fails_without("14 lines go on being looked at", {"    case 2: outputsGoOn(); break;\n": ""})
 def test_a_long_pulse_beside_trains_that_run_in_step() -> None:
     """Twelve edges in a row, every 1.75 ms: one whose time has come meanwhile must not wait for the timer's next round."""
     trains = 6

@@ -481,7 +481,6 @@ bool listen() {
 void attend() {
   static uint8_t step, line;
   lookAtLease();
-  outputsGoOn();
   uartGoOn();
   switch (step++) {
     case 0:
@@ -489,6 +488,7 @@ void attend() {
       line = line == LINES - 1 ? 0 : line + 1;
       break;
     case 1: sayReport(); break;
+    case 2: outputsGoOn(); break;
     default: inputsLook(sayInput); step = 0;
   }
   // Only here: lease and limits were looked at.
