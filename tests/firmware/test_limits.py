@@ -66,7 +66,7 @@ def test_widths() -> None:
 
 @RULES.fails_without("14 lines go on being looked at", {"    case 2: outputsGoOn(); break;\n": ""})
 def test_a_long_pulse_beside_trains_that_run_in_step() -> None:
-    """Twelve edges in a row, every 1.75 ms: one whose time has come meanwhile must not wait for the timer's next round."""
+    """Twelve edges in a row, every 1.75 ms: one that is due meanwhile must not wait for the timer's next round."""
     trains = 6
     script = talk(*(output(pin) for pin in range(2, 2 + trains)), output(LASER), lease_ms=10_000)
     begin = script.us + 20 * MS

@@ -175,9 +175,7 @@ def test_a_renewal_that_comes_in_while_the_lease_lapses() -> None:
     assert told(run, seq) is Reason.NOT_ARMED
 
 
-@RULES.fails_without(
-    "8 RENEW only while armed", {"nobody does\n  if (!armed) return NOT_ARMED;": "nobody does"}
-)
+@RULES.fails_without("8 RENEW only while armed", {"nobody does\n  if (!armed) return NOT_ARMED;": "nobody does"})
 @RULES.fails_without(
     "8 nothing but RENEW renews",
     {"  if (kind == PING_CLOCK) {": "  renewedUs = nowUs();\n  if (kind == PING_CLOCK) {"},

@@ -32,9 +32,9 @@ struct Order {
 
 void outputsStart();
 
-// For the main loop: see that the lines go on being looked at. A match that is missed (edges were made one after the other
-// for longer than it was ahead; the emulator may also lose one while the timer's other match is written) comes a whole round
-// of the timer later, and until then what is on would stay on.
+// For the main loop: see that the lines go on being looked at. A match that is missed (edges were made one after the
+// other for longer than it was ahead; the emulator may also lose one while the timer's other match is written) comes a
+// whole round of the timer later, and until then what is on would stay on.
 void outputsGoOn();
 
 // Take a pin over at its safe level. The line must be free. `limited`: its on-time is to be counted.
