@@ -233,7 +233,7 @@ class Board:
         """Wait for bytes until the next deadline; True = there are some."""
         due = [change for _, change in self._waves]
         due += [at for at in (self._machine.deadline_us, self._boots_at_us) if at is not None]
-        if not self._had_host:
+        if not self._had_host and not self._stay:
             due.append(WAIT_FOR_HOST_US + 1000)
         timeout_s = max(min(due) - self._now(), 0) / 1e6 if due else None
         if self._channel.fileno() < 0:

@@ -103,6 +103,21 @@ def test_it_ends_if_nobody_comes() -> None:
     assert done.stderr == ""
 
 
+def test_one_that_stays_waits_without_work() -> None:
+    code = "import poseloop.drivers.sim.firmware as f; f.WAIT_FOR_HOST_US = 50_000; f.main(['--stay'])"
+    with subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.2)
+            before = psutil.Process(process.pid).cpu_times().user
+            time.sleep(1)
+            assert psutil.Process(process.pid).cpu_times().user - before < 0.1
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
 def test_a_program_that_does_not_start_is_a_connect_error(capfd) -> None:
     with (
         firmware_process.FirmwareProcess("board", "--no-such-option") as process,

@@ -64,6 +64,24 @@ def test_widths() -> None:
         assert [width for _, width in run.pulses(pin)] == pytest.approx([50, 300, 1234, 7000], abs=20)
 
 
+@RULES.fails_without("14 lines go on being looked at", {"    case 2: outputsGoOn(); break;\n": ""})
+def test_a_long_pulse_beside_trains_that_run_in_step() -> None:
+    """Twelve edges in a row, every 1.75 ms: one that is due meanwhile must not wait for the timer's next round."""
+    trains = 6
+    script = talk(*(output(pin) for pin in range(2, 2 + trains)), output(LASER), lease_ms=10_000)
+    begin = script.us + 20 * MS
+    for line in range(trains):
+        script.say(ToBoard.TRAIN, line, round(begin - script.us), 50, 1750, 2000)
+        script.wait(MS)
+    script.wait(20 * MS)
+    for _ in range(10):
+        script.say(ToBoard.PULSE, trains, 0, 20 * MS)
+        script.wait(70 * MS)
+    widths = [width for _, width in script.run().pulses(LASER)]
+    assert len(widths) >= 5, "a command may get lost while so many edges are made"
+    assert widths == pytest.approx([20 * MS] * len(widths), abs=20)
+
+
 @RULES.fails_without("15 watchdog", {"  wdt_enable(WDTO_250MS);\n": ""})
 @RULES.fails_without(
     "15 the main loop alone feeds it",

@@ -159,8 +159,23 @@ def test_lease() -> None:
 
 
 @RULES.fails_without(
-    "8 RENEW only while armed", {"Reason renew() {\n  if (!armed) return NOT_ARMED;": "Reason renew() {"}
+    "7 a renewal in that instant comes too late", {"  lookAtLease();  // while a frame comes in nobody does\n": ""}
 )
+def test_a_renewal_that_comes_in_while_the_lease_lapses() -> None:
+    """Its first byte comes before, its last one after; while a frame comes in, nothing else is begun."""
+    script = talk(lease_ms=100)
+    script.ask(*LEVEL)
+    renewed = script.say(ToBoard.RENEW)
+    late = script.say(ToBoard.RENEW, at=renewed + 100_000)
+    seq = script.seq
+    script.wait(20 * MS)
+    run = script.run()
+    (_, (ended, _)) = run.edges(LASER)
+    assert 0 < ended - late < MS
+    assert told(run, seq) is Reason.NOT_ARMED
+
+
+@RULES.fails_without("8 RENEW only while armed", {"nobody does\n  if (!armed) return NOT_ARMED;": "nobody does"})
 @RULES.fails_without(
     "8 nothing but RENEW renews",
     {"  if (kind == PING_CLOCK) {": "  renewedUs = nowUs();\n  if (kind == PING_CLOCK) {"},

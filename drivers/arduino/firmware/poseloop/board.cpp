@@ -256,6 +256,7 @@ Reason arm(uint16_t seq, const uint8_t *payload) {
     if (!lines[line].given) return NOT_CONFIGURED;
   }
   if (u16At(payload) != checksum()) return SETTINGS_DIFFER;
+  lookAtLease();
   renewedUs = nowUs();
   say(ACK, seq);
   if (!armed) {
@@ -266,6 +267,7 @@ Reason arm(uint16_t seq, const uint8_t *payload) {
 }
 
 Reason renew() {
+  lookAtLease();  // while a frame comes in nobody does
   if (!armed) return NOT_ARMED;
   renewedUs = nowUs();
   return OBEYED;
@@ -486,6 +488,7 @@ void attend() {
       line = line == LINES - 1 ? 0 : line + 1;
       break;
     case 1: sayReport(); break;
+    case 2: outputsGoOn(); break;
     default: inputsLook(sayInput); step = 0;
   }
   // Only here: lease and limits were looked at.

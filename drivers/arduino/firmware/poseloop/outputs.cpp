@@ -265,6 +265,12 @@ void outputsStart() {
   TIMSK1 = _BV(OCIE1A) | _BV(OCIE1B);
 }
 
+void outputsGoOn() {
+  ATOMIC_BLOCK(ATOMIC_RESTORESTATE) {
+    if (until(OCR1B) < 0 && !(TIFR1 & _BV(OCF1B))) OCR1B = TCNT1 + LOOK;
+  }
+}
+
 void outputClaim(uint8_t line, uint8_t pin, bool activeHigh, bool limited) {
   Output &output = outputs[line];
   const uint8_t port = digitalPinToPort(pin);

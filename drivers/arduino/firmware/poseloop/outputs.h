@@ -32,6 +32,11 @@ struct Order {
 
 void outputsStart();
 
+// For the main loop: see that the lines go on being looked at. A match that is missed (edges were made one after the
+// other for longer than it was ahead; the emulator may also lose one while the timer's other match is written) comes a
+// whole round of the timer later, and until then what is on would stay on.
+void outputsGoOn();
+
 // Take a pin over at its safe level. The line must be free. `limited`: its on-time is to be counted.
 void outputClaim(uint8_t line, uint8_t pin, bool activeHigh, bool limited);
 
