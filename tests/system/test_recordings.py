@@ -44,18 +44,19 @@ def test_as_fast_as_possible_skips_no_frame(data: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.firmware
-@pytest.mark.parametrize(("name", "seconds"), [("openfield.toml", ("--seconds", 25)), ("openfield_snout.toml", ())])
 def test_the_same_with_the_firmware_that_a_lab_flashes(
-    name: str, seconds: tuple[object, ...], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a recorded mouse to a pin of the emulated chip: its edges are the triggers that were acknowledged."""
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
     trace = tmp_path / "trace.jsonl"
-    rig = (RIGS / name).read_text(encoding="utf-8")
+    rig = (RIGS / "openfield_snout.toml").read_text(encoding="utf-8")
     assert 'use = "sim"' in rig
+    # Network and emulated chip share what cores there are: a machine that is busy must not make all poses stale.
+    rig = rig.replace("lease_ms = 100", "lease_ms = 1000") + "\n[gates]\nage_ms = 500\n"
     with on_terminal(trace) as port:
         (tmp_path / "rig.toml").write_text(rig.replace('use = "sim"', f'use = "arduino"\nport = "{port}"'), "utf-8")
-        report = run(tmp_path / "rig.toml", tmp_path, *seconds)
+        report = run(tmp_path / "rig.toml", tmp_path, "--seconds", 40)
     rows = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
     laser = [(row["cycle"], row["driven"] and row["high"]) for row in rows if row.get("pin") == 9]
     rises = [cycle for (cycle, on), (_, was_on) in zip(laser[1:], laser, strict=False) if on and not was_on]
