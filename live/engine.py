@@ -11,7 +11,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
-from poseloop.live.errors import ConnectError, ModelError, PoseloopError, RigError
+from poseloop.live.errors import CalibrationError, ConnectError, ModelError, PoseloopError, RigError
+from poseloop.live.geometry.calibration import Calibration
+from poseloop.live.geometry.reconstruction import Reconstruction, Together
 from poseloop.live.interfaces import Camera, Patient
 from poseloop.live.motion.filters import Filter
 from poseloop.live.output.preview import Previewer
@@ -33,7 +35,7 @@ from poseloop.live.output.publish import Publisher
 from poseloop.live.output.report import Histogram, Latencies, versions
 from poseloop.live.output.wire import Header
 from poseloop.live.process import STOP, Parent
-from poseloop.live.types import FrameSet, Keypoints, Pose, Trace
+from poseloop.live.types import CameraFormat, FrameSet, Keypoints, Pose, Trace
 from poseloop.live.vision.rig import RigNetwork
 
 __all__ = ["Engine", "main"]
@@ -46,6 +48,9 @@ _JOIN_S = 2.0
 
 _TOLERANCE_NS = 5_000_000
 """Where no camera knows its rate."""
+
+_DRIFT_HZ = 50.0
+"""How many poses a second the drift monitor looks at."""
 
 _HEALTH_S = 0.25
 _HEADER_NS = 1_000_000_000
@@ -90,6 +95,7 @@ class Engine:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._feeds: list[Feed] = []
+        self._reconstruction: Reconstruction | None = None
         self._previewer: Previewer | None = None
         self._preview_thread: threading.Thread | None = None
         self._opened = ExitStack()
@@ -100,6 +106,7 @@ class Engine:
 
         Raises:
             RigError: one or more cameras failed; all of them are named, and the others are closed again.
+            CalibrationError: there is none for these cameras, or not for the pictures that they deliver.
             ModelError, ConnectError: the network or a socket.
         """
         with ExitStack() as opened, ExitStack() as closing:
@@ -128,6 +135,7 @@ class Engine:
 
     def _open_rest(self, opened: ExitStack) -> None:
         formats = [camera.format for camera in self.cameras]
+        calibration = self._calibration(formats)
         self.network = RigNetwork(self.rig)
         opened.callback(self._close_network)
         self.network.open(formats)
@@ -139,10 +147,15 @@ class Engine:
             skeleton=self.network.info.skeleton,
             gate=self.network.gate,
         )
+        individuals, keypoints = self.network.individuals, len(self.network.keypoints)
         # Individuals and keypoints do not change, and a 2D pose has no residual: one array serves all of them.
-        self._no_residual = np.full((self.network.individuals, len(self.network.keypoints)), math.nan, np.float32)
+        self._no_residual = np.full((individuals, keypoints), math.nan, np.float32)
         self._no_residual.flags.writeable = False
-        points = (len(self.cameras), self.network.individuals, len(self.network.keypoints), 2)
+        points: tuple[int, ...] = (len(self.cameras), individuals, keypoints, 2)
+        if calibration is not None and self.rig.geometry is not None:
+            every = max(1, round(max(f.fps for f in formats) / _DRIFT_HZ))
+            self._reconstruction = Reconstruction(calibration, individuals, keypoints, self.rig.geometry.gate_px, every)
+            points = (individuals, keypoints, 3)
         self._filter = Filter(self.rig.filter, points, self.network.gate)
         self.publisher = Publisher(self.rig.publish, self.header)
         self.publisher.open()
@@ -176,6 +189,17 @@ class Engine:
         # What lives now lives for the whole session: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+
+    def _calibration(self, formats: Sequence[CameraFormat]) -> Calibration | None:
+        """The rig's cameras in the world, for the pictures that they deliver now; None on a 2D rig."""
+        if self.rig.geometry is None:
+            return None
+        file = self.rig.geometry.calibration
+        calibration = Calibration.load(file)
+        try:
+            return calibration.select(list(self.rig.cameras)).delivering(formats)
+        except CalibrationError as error:
+            raise CalibrationError(f"{file}: {error}") from error
 
     @property
     def started(self) -> bool:
@@ -285,6 +309,7 @@ class Engine:
             "p50_ms": None if histogram.n == 0 else histogram.percentile_ms(0.5),
             "p99_ms": None if histogram.n == 0 else histogram.percentile_ms(0.99),
             "skew_ms": None if self.skew.n == 0 else self.skew.percentile_ms(0.99),
+            "world": self._world_report(),
         }
 
     def report(self) -> dict[str, Any]:
@@ -294,11 +319,16 @@ class Engine:
             "cameras": self._cameras_report(),
             "published": self.published,
             "skew_ms": self.skew.as_report() if self.skew.n else {},
+            "world": self._world_report(),
             "latency_ms": self.latencies.as_report(),
             "provider": self.network.provider,
             "networks": self.network.report(),
             "versions": versions(),
         }
+
+    def _world_report(self) -> dict[str, Any]:
+        """How well the cameras agree on points in the world (`poseloop.live.geometry.drift`); empty on a 2D rig."""
+        return {} if self._reconstruction is None else self._reconstruction.drift.as_report()
 
     def _cameras_report(self) -> dict[str, dict[str, Any]]:
         lost, restarts, realigned = self.sync.lost, self.sync.restarts, self.sync.realigned
@@ -381,19 +411,20 @@ class Engine:
         return keypoints, (started, ended, self._clock())
 
     def _pose(self, frames: FrameSet, keypoints: Keypoints, times: tuple[int, int, int]) -> Pose:
-        # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
-        score = keypoints.score[0] if len(self.cameras) == 1 else np.fmax.reduce(keypoints.score, axis=0)
-        seen = np.isfinite(keypoints.xy[..., 0])
+        reconstruction = self._reconstruction
+        together = self._together(keypoints) if reconstruction is None else reconstruction.step(keypoints)
+        triangulated_ns = 0 if together.xyz is None else self._clock()
         predicted_for_ns = self._filter.target_ns(frames.exposed_ns, self._clock() + self.act_ns)
+        measured = (keypoints.xy, keypoints.score) if together.xyz is None else (together.xyz, together.score)
         return Pose(
             sequence=self.published,
             index=frames.index,
             keypoints=keypoints,
-            xyz=None,
-            score=score,
-            residual_px=self._no_residual,
-            views=seen[0].view(np.uint8) if len(self.cameras) == 1 else seen.sum(axis=0, dtype=np.uint8),
-            predicted=self._filter.step(keypoints.xy, keypoints.score, frames.exposed_ns, predicted_for_ns),
+            xyz=together.xyz,
+            score=together.score,
+            residual_px=together.residual_px,
+            views=together.views,
+            predicted=self._filter.step(*measured, frames.exposed_ns, predicted_for_ns),
             predicted_for_ns=predicted_for_ns,
             missing=sum(frame is None for frame in frames.frames),
             skew_ns=frames.skew_ns,
@@ -404,8 +435,21 @@ class Engine:
                 infer_start_ns=times[0],
                 infer_end_ns=times[1],
                 decoded_ns=times[2],
+                triangulated_ns=triangulated_ns,
                 published_ns=self._clock(),
             ),
+        )
+
+    def _together(self, keypoints: Keypoints) -> Together:
+        """What the pictures say together on a 2D rig."""
+        alone = len(self.cameras) == 1
+        seen = np.isfinite(keypoints.xy[..., 0])
+        return Together(
+            xyz=None,
+            # fmax passes over NaN ("no picture"); nanmax would warn where no camera delivered.
+            score=keypoints.score[0] if alone else np.fmax.reduce(keypoints.score, axis=0),
+            residual_px=self._no_residual,
+            views=seen[0].view(np.uint8) if alone else seen.sum(axis=0, dtype=np.uint8),
         )
 
 
@@ -456,6 +500,7 @@ def _watch(engine: Engine, parent: Parent) -> None:
     """Send health until the parent says stop, a thread fails, or the recordings end."""
     started = False
     states: dict[str, str] = {}
+    moved: set[str] = set()
     while not engine.failed.is_set() and not engine.finished:
         message = parent.receive(_HEALTH_S if started else 0.005)
         if message is not None and message["event"] in (STOP, "ended"):
@@ -470,6 +515,7 @@ def _watch(engine: Engine, parent: Parent) -> None:
             health = engine.health()
             engine.publisher.send_health(health)
             parent.say("health", **health)
+            moved = _tell_moved(health["world"].get("moved", {}), moved, parent)
 
 
 def _tell_changes(engine: Engine, before: dict[str, str], parent: Parent) -> dict[str, str]:
@@ -480,3 +526,10 @@ def _tell_changes(engine: Engine, before: dict[str, str], parent: Parent) -> dic
         if state != before.get(name, "ok"):
             parent.say("camera", camera=name, state=state, detail=why)
     return states
+
+
+def _tell_moved(texts: Mapping[str, str], told: set[str], parent: Parent) -> set[str]:
+    """Tell the parent of cameras that were moved, each once; returns all that were told of."""
+    for cameras in texts.keys() - told:
+        parent.say("notice", text=texts[cameras])
+    return told | texts.keys()

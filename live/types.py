@@ -37,6 +37,7 @@ __all__ = [
     "OutcomeKind",
     "PinEdge",
     "Pose",
+    "Region",
     "Stamp",
     "Trace",
     "TriggerEvent",
@@ -80,6 +81,20 @@ class Colour(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """The part of a sensor that a camera reads out."""
+
+    left: int = 0
+    """Column of the sensor at which the picture begins, in pixels of the picture."""
+    top: int = 0
+    """Row, likewise."""
+    across: int = 1
+    """Binning: how many sensor pixels become one, side by side."""
+    down: int = 1
+    """The same, one below the other."""
+
+
+@dataclass(frozen=True, slots=True)
 class CameraFormat:
     """What every frame of an opened camera looks like."""
 
@@ -91,6 +106,8 @@ class CameraFormat:
     """``grey`` frames are (H, W); the others (H, W, 3)."""
     fps: float
     """Nominal frames a second; 0 = unknown or irregular."""
+    region: Region | None = None
+    """Where the picture lies on the sensor; None = the camera does not tell."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,11 +215,12 @@ class Pose(_ShapeRepr):
     xyz: Float32 | None
     """(I, K, 3) in calibration units (mm), right-handed; None on a 2D rig."""
     score: Float32
-    """(I, K): the best camera's score on a 2D rig, the views' mean on a 3D one."""
+    """(I, K): the best camera's score on a 2D rig; on a 3D one the mean of the views that ``views`` counts, NaN where
+    they agree on no point."""
     residual_px: Float32
     """(I, K) reprojection residual; NaN on a 2D rig."""
     views: npt.NDArray[np.uint8]
-    """(I, K) cameras that saw the point."""
+    """(I, K) cameras that saw the point; on a 3D rig those that agree on it, 0 where ``xyz`` is NaN."""
     predicted: Float32
     """Like ``xyz`` on a 3D rig, like ``keypoints.xy`` on a 2D one: where the points will be at ``predicted_for_ns``."""
     predicted_for_ns: int

@@ -43,6 +43,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "arv_camera_gv_set_stream_options": (None, (_CAMERA, c_int)),
     "arv_camera_gv_set_packet_size": (None, (_CAMERA, c_int, _ERROR)),
     "arv_camera_set_region": (None, (_CAMERA, c_int, c_int, c_int, c_int, _ERROR)),
+    "arv_camera_get_binning": (None, (_CAMERA, _INT, _INT, _ERROR)),
     "arv_camera_get_region": (None, (_CAMERA, _INT, _INT, _INT, _INT, _ERROR)),
     "arv_camera_get_sensor_size": (None, (_CAMERA, _INT, _INT, _ERROR)),
     "arv_camera_set_pixel_format_from_string": (None, (_CAMERA, c_char_p, _ERROR)),

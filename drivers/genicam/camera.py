@@ -21,7 +21,7 @@ from poseloop.drivers.pixels import COLOURS, PIXELS, fill
 from poseloop.live import config
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import ConnectError, DeviceLost, SettingRefused
-from poseloop.live.types import CameraFormat, Image, Stamp
+from poseloop.live.types import CameraFormat, Image, Region, Stamp
 
 __all__ = ["GenicamCamera"]
 
@@ -222,11 +222,19 @@ class GenicamCamera:
             self._set_number(key, what)
         if s.packet_size is not None and self._is_gige:
             call("arv_camera_gv_set_packet_size", self._camera, s.packet_size)
-        self._format = CameraFormat(got[2], got[3], COLOURS[self._pixels], self._rate())
+        region = Region(got[0], got[1], *self._binning())
+        self._format = CameraFormat(got[2], got[3], COLOURS[self._pixels], self._rate(), region)
 
     @property
     def _some_camera(self) -> int:
         return self._camera or 0
+
+    def _binning(self) -> tuple[int, int]:
+        try:
+            across, down = self._aravis.numbers("arv_camera_get_binning", self._some_camera, 2)
+        except AravisError:  # it cannot bin
+            return 1, 1
+        return max(across, 1), max(down, 1)
 
     def _rate(self) -> float:
         try:

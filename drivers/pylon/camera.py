@@ -258,6 +258,7 @@ class BaslerCamera:
             int(features.get("Height") or 0),
             COLOURS[self._pixels],
             s.fps or setup.rate(features),
+            setup.region(features),
         )
 
     def _load(self, camera: Any) -> None:

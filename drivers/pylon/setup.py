@@ -8,8 +8,9 @@ from typing import Any
 from poseloop.drivers.pixels import COLOURS, PIXELS
 from poseloop.drivers.pylon.sdk import Features
 from poseloop.live.errors import ConnectError, SettingRefused
+from poseloop.live.types import Region
 
-__all__ = ["load_factory_settings", "rate", "set_picture", "set_trigger"]
+__all__ = ["load_factory_settings", "rate", "region", "set_picture", "set_trigger"]
 
 _EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 
@@ -77,6 +78,13 @@ def _set_pixels(device: str, wanted: str | None, features: Features) -> None:
 def rate(features: Features) -> float:
     """Frames a second that the camera can deliver as it is set now; 0 = it does not say."""
     return float(features.get("ResultingFrameRateAbs", "ResultingFrameRate", "BslResultingAcquisitionFrameRate") or 0.0)
+
+
+def region(features: Features) -> Region:
+    """Where the pictures lie on the sensor."""
+    left, top = (int(features.get(name) or 0) for name in ("OffsetX", "OffsetY"))
+    across, down = (int(features.get(name) or 1) for name in ("BinningHorizontal", "BinningVertical"))
+    return Region(left, top, across, down)
 
 
 def set_trigger(device: str, settings: Any, features: Features, trigger: str) -> None:

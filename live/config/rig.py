@@ -20,6 +20,7 @@ from poseloop.live.config.tables import (
     CameraTable,
     FilterTable,
     Gates,
+    Geometry,
     ModelTable,
     ProtocolTable,
     Publish,
@@ -54,6 +55,8 @@ class Rig(Settings):
     sync: Sync = Sync()
     model: ModelTable
     models: dict[str, CameraModelTable] = Field(default_factory=dict)
+    geometry: Geometry | None = None
+    """Leave it out for a rig whose poses are in pictures only."""
     filter: FilterTable = FilterTable()
     publish: Publish = Publish()
     realtime: Realtime = Realtime()
@@ -212,6 +215,11 @@ def _contradictions(rig: Rig) -> list[Fault]:
         faults.append(Fault(triggers[0], f'expected [sync] trigger = "hardware" beside it, {found}'))
     if len(triggers) > 1:
         faults.append(Fault(triggers[1], f"one pin triggers all cameras of a rig, but {triggers[0]} is there too"))
+    if rig.geometry is not None and len(rig.cameras) < 2:
+        faults.append(Fault("geometry", "expected two cameras or more, but the rig has one"))
+    if rig.geometry is not None and rig.model.individuals > 1:
+        text = f"expected individuals = 1 in [model], but found {rig.model.individuals}: nothing tells which animal of"
+        faults.append(Fault("geometry", f"{text} one picture is which of another one"))
     return [*faults, *_model_contradictions(rig)]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from poseloop.live.config.settings import PluginTable, Settings, resolve
+from poseloop.live.config.settings import PluginTable, RigPath, Settings, resolve
 
 __all__ = [
     "CameraModelTable",
@@ -15,6 +15,7 @@ __all__ = [
     "Crop",
     "FilterTable",
     "Gates",
+    "Geometry",
     "ModelTable",
     "ProtocolTable",
     "Publish",
@@ -198,6 +199,15 @@ class FilterTable(Settings):
         if self.horizon_ms is not None and self.horizon_ms > self.gap_ms:
             raise ValueError(f"expected horizon_ms at most gap_ms ({self.gap_ms:g}), but got {self.horizon_ms:g}")
         return self
+
+
+class Geometry(Settings):
+    """``[geometry]``: points in the world, from several calibrated cameras."""
+
+    calibration: RigPath
+    """File that ``poseloop calibrate`` wrote; its cameras are found by their names."""
+    gate_px: float = Field(15.0, gt=0, le=1000)
+    """A view further than this from where the other cameras put a point does not count."""
 
 
 class Realtime(Settings):

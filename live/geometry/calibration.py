@@ -12,6 +12,8 @@
     distortion = [k1, k2, p1, p2, k3]       # OpenCV's: 0, 4, 5 or 8 of them; fisheye: 4
     rotation = [[…], […], […]]
     translation = [x, y, z]                 # in the unit
+    offset = [left, top]                    # optional: where the pictures lie on the sensor, px of the picture
+    binning = [2, 2]                        # only with offset: sensor pixels that became one; [1, 1] if not given
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import lens
+from poseloop.live.types import CameraFormat, Region
 
 __all__ = ["Calibration", "CameraModel"]
 
@@ -35,6 +38,7 @@ Float64 = npt.NDArray[np.float64]
 
 _FORMAT = "poseloop calibration 1"
 _KEYS = ("model", "size", "matrix", "distortion", "rotation", "translation")
+_OPTIONAL = ("offset", "binning")
 _COEFFICIENTS = {"pinhole": (0, 4, 5, 8), "fisheye": (4,)}
 _ROTATION = 1e-6
 """By how much a rotation's columns may miss unit length and right angles: what six written digits lose."""
@@ -60,6 +64,8 @@ class CameraModel:
     translation: Float64
     """(3,), world to camera, in the calibration's unit."""
     fisheye: bool = False
+    region: Region | None = None
+    """Where its pictures lie on the sensor; None = not known."""
 
     def __post_init__(self) -> None:
         for part, shape in (("matrix", (3, 3)), ("rotation", (3, 3)), ("translation", (3,)), ("distortion", (-1,))):
@@ -92,6 +98,33 @@ class CameraModel:
     def centre(self) -> Float64:
         """(3,): where it stands in the world."""
         return -self.rotation.T @ self.translation
+
+    def delivering(self, pictures: CameraFormat) -> CameraModel:
+        """The same camera with the pictures that it delivers now.
+
+        Another region of the sensor shows the same lens: the principal point moves by as much as the region did. That
+        is only known where both the calibration and the camera tell their region; else the size has to be the same.
+
+        Raises:
+            CalibrationError: the pictures are not those that were calibrated; names both sizes or binnings.
+        """
+        size, now = (pictures.width, pictures.height), pictures.region
+        if self.region is not None and now is not None:
+            was, binned = (self.region.across, self.region.down), (now.across, now.down)
+            if was != binned:
+                raise CalibrationError(
+                    f"camera {self.name}: expected binning {_by(was)}, for which it was calibrated, but the camera has "
+                    f"{_by(binned)}; set it back, or calibrate again"
+                )
+            matrix = self.matrix.copy()
+            matrix[:2, 2] += self.region.left - now.left, self.region.top - now.top
+            return replace(self, size=size, matrix=matrix, region=now)
+        if size != self.size:
+            raise CalibrationError(
+                f"camera {self.name}: expected pictures of {_by(self.size)} px, for which it was calibrated, but the "
+                f"camera delivers {_by(size)} px; set its region and binning back, or calibrate again"
+            )
+        return self
 
 
 class Calibration:
@@ -169,6 +202,11 @@ class Calibration:
                 f"rotation = {camera.rotation.tolist()}",
                 f"translation = {camera.translation.tolist()}",
             ]
+            if (region := camera.region) is not None:
+                lines += [
+                    f"offset = {[region.left, region.top]}",
+                    f"binning = {[region.across, region.down]}",
+                ]
         return "\n".join(lines) + "\n"
 
     @property
@@ -189,6 +227,22 @@ class Calibration:
                 f"{', '.join(self.names)}"
             )
         return Calibration([known[name] for name in names], self.unit)
+
+    def delivering(self, formats: Sequence[CameraFormat]) -> Calibration:
+        """The same world with the pictures that the cameras deliver now, in order; see `CameraModel.delivering`.
+
+        Raises:
+            CalibrationError: lists every camera whose pictures are not those that were calibrated.
+        """
+        cameras, faults = [], []
+        for camera, pictures in zip(self.cameras, formats, strict=True):
+            try:
+                cameras.append(camera.delivering(pictures))
+            except CalibrationError as error:
+                faults.append(str(error))
+        if faults:
+            raise CalibrationError("\n".join(faults))
+        return Calibration(cameras, self.unit)
 
     @functools.cached_property
     def rig(self) -> Float64:
@@ -244,11 +298,12 @@ class Calibration:
 def _camera(name: str, table: dict[str, Any]) -> CameraModel:
     if missing := [key for key in _KEYS if key not in table]:
         raise CalibrationError(f"camera {name}: {', '.join(missing)} missing")
-    if unknown := sorted(table.keys() - set(_KEYS)):
-        raise CalibrationError(f"camera {name}: unknown key {', '.join(unknown)}; known: {', '.join(_KEYS)}")
+    known = (*_KEYS, *_OPTIONAL)
+    if unknown := sorted(table.keys() - set(known)):
+        raise CalibrationError(f"camera {name}: unknown key {', '.join(unknown)}; known: {', '.join(known)}")
     if table["model"] not in _COEFFICIENTS:
-        known = " or ".join(_COEFFICIENTS)
-        raise CalibrationError(f"camera {name}: expected model = {known}, but found {table['model']!r}")
+        models = " or ".join(_COEFFICIENTS)
+        raise CalibrationError(f"camera {name}: expected model = {models}, but found {table['model']!r}")
     size = table["size"]
     return CameraModel(
         name=name,
@@ -258,7 +313,25 @@ def _camera(name: str, table: dict[str, Any]) -> CameraModel:
         rotation=table["rotation"],
         translation=table["translation"],
         fisheye=table["model"] == "fisheye",
+        region=_region(name, table),
     )
+
+
+def _region(name: str, table: dict[str, Any]) -> Region | None:
+    if "offset" not in table:
+        if "binning" in table:
+            raise CalibrationError(f"camera {name}: offset missing, which belongs to binning")
+        return None
+    pairs = {"offset": (table["offset"], 0), "binning": (table.get("binning", [1, 1]), 1)}
+    for key, (pair, least) in pairs.items():
+        whole = isinstance(pair, list) and all(type(number) is int and number >= least for number in pair)
+        if not whole or len(pair) != 2:
+            raise CalibrationError(f"camera {name}: expected {key} = two whole numbers >= {least}, but got {pair!r}")
+    return Region(*pairs["offset"][0], *pairs["binning"][0])
+
+
+def _by(pair: tuple[int, int]) -> str:
+    return f"{pair[0]} x {pair[1]}"
 
 
 def _numbers(camera: str, part: str, value: Any, shape: tuple[int, ...]) -> Float64:

@@ -60,7 +60,10 @@ class Triangulator:
         self._xy: _Float64 = np.empty((*self._shape, 2))
         self._score: _Float64 = np.ones(self._shape)
         self.errors_px: _Float64 = np.full(self._shape, np.nan)
-        """(C, N): distance of each view from the point that was found, of the views that were passed over too."""
+        """(C, N) px: distance of each view from the point that was found, of the views that were passed over too.
+        Infinite where it cannot see that point, and where views agree on none; NaN where it saw nothing."""
+        self.score: _Float64 = np.full(points, np.nan)
+        """(N,): mean score of the views that were used; NaN where views agree on no point."""
         self.run(np.full((*self._shape, 2), np.nan), None)
 
     def run(
@@ -97,6 +100,7 @@ class Triangulator:
             xyz,
             residual_px,
             used,
+            self.score,
             self.errors_px,
         )
         return xyz, residual_px, used
@@ -140,6 +144,7 @@ def _triangulate(
     xyz: _Float64,
     residual_px: _Float64,
     used: npt.NDArray[np.uint8],
+    mean_score: _Float64,
     errors_px: _Float64,
 ) -> None:
     """Triangulate N points from C views.
@@ -153,6 +158,7 @@ def _triangulate(
         xyz: (N, 3), output.
         residual_px: (N,), output.
         used: (N,), output.
+        mean_score: (N,), output.
         errors_px: (C, N), output.
     """
     cameras, points, _ = xy.shape
@@ -177,13 +183,17 @@ def _triangulate(
         if count < 2:
             count = 0
             point = (np.nan, np.nan, np.nan)
-        total = 0.0
+        total, scores = 0.0, 0.0
         for c in range(cameras):
-            errors_px[c, n] = rays[c, _ERROR] if count and rays[c, _WEIGHT] > 0 else np.nan
+            errors_px[c, n] = np.nan
+            if seen >= 2 and rays[c, _WEIGHT] > 0:
+                errors_px[c, n] = rays[c, _ERROR] if count else np.inf
             if count and rays[c, _USED] > 0:
                 total += rays[c, _ERROR] ** 2
+                scores += rays[c, _WEIGHT]
         xyz[n, 0], xyz[n, 1], xyz[n, 2] = point
         residual_px[n] = np.sqrt(total / count) if count else np.nan
+        mean_score[n] = scores / count if count else np.nan
         used[n] = count
 
 

@@ -72,6 +72,7 @@ class Latencies:
         "queue": ("complete_ns", "infer_start_ns"),
         "inference": ("infer_start_ns", "infer_end_ns"),
         "decode": ("infer_end_ns", "decoded_ns"),
+        "triangulate": ("decoded_ns", "triangulated_ns"),
         "pose": ("decoded_ns", "published_ns"),
         "frame_to_pose": ("arrived_ns", "published_ns"),
     }
@@ -194,6 +195,8 @@ def as_text(report: Mapping[str, Any]) -> str:
         lines.append(f"camera     {name}: {_counts(counts)}{odd}{'' if state == 'ok' else f'; at the end: {state}'}")
     if skew := report.get("skew_ms"):
         lines.append(f"skew       p50 {skew['p50']:.3f} ms, p99 {skew['p99']:.3f} ms, max {skew['max']:.3f} ms")
+    if world := report.get("world"):
+        lines += _world(world)
     poses = report["poses"]
     if "decided" in poses:
         stale = f", {poses['stale']} stale" if poses["stale"] else ""
@@ -222,6 +225,17 @@ def as_text(report: Mapping[str, Any]) -> str:
         )
         lines.append(f"  {stage:<17}{row['n']:>6}{numbers}")
     return "\n".join(lines)
+
+
+def _world(world: Mapping[str, Any]) -> list[str]:
+    """Lines about points in the world: how many views agreed on, and how far cameras were off."""
+    found = "no point was seen by two cameras" if world["found"] is None else f"{world['found']:.1%} of points found"
+    cameras = [
+        f"{name} {'–' if residual is None else f'{residual:.2f}'}" for name, residual in world["residual_px"].items()
+    ]
+    lines = [f"world      {found}; median residual, px: {', '.join(cameras)}"]
+    lines += [f"           {text}" for text in world["moved"].values()]
+    return lines
 
 
 def _counts(counts: Mapping[str, Any]) -> str:

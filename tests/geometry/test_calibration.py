@@ -1,5 +1,7 @@
 """Camera models against OpenCV, and calibration files that are right, or wrong in a way that is named."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from viewpoints import LENSES, camera, ring, stage
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration
 from poseloop.live.geometry.calibration import CameraModel
+from poseloop.live.types import CameraFormat, Colour, Region
 
 CENTRES = st.tuples(st.floats(-600, 600), st.floats(-600, 600), st.floats(500, 900))
 
@@ -169,3 +172,44 @@ def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         ring(2).project(np.zeros(shape))
     with pytest.raises(ValueError, match=r"expected points \(2, N, 2\)"):
         ring(2).undistort(np.zeros(shape))
+
+
+def test_a_region_of_the_sensor_survives_the_file(tmp_path: Path) -> None:
+    first, second = ring(2).cameras
+    Calibration([replace(first, region=Region(8, 4, 2, 1)), second]).save(tmp_path / "c.toml")
+    loaded = Calibration.load(tmp_path / "c.toml")
+    assert [camera.region for camera in loaded.cameras] == [Region(8, 4, 2, 1), None]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("offset = [8]", "camera c0: expected offset = two whole numbers >= 0, but got [8]"),
+        ("offset = [-1, 0]", "expected offset = two whole numbers >= 0, but got [-1, 0]"),
+        ("offset = [0, 0]\nbinning = [0, 2]", "expected binning = two whole numbers >= 1, but got [0, 2]"),
+        ("offset = [0, 0]\nbinning = [1.0, 2]", "expected binning = two whole numbers >= 1, but got [1.0, 2]"),
+        ("binning = [2, 2]", "camera c0: offset missing"),
+    ],
+)
+def test_a_wrong_region_is_named(tmp_path: Path, lines: str, expected: str) -> None:
+    file = tmp_path / "c.toml"
+    Calibration(ring(1).cameras).save(file)
+    file.write_text(file.read_text(encoding="utf-8") + lines + "\n", encoding="utf-8")
+    with pytest.raises(CalibrationError, match=re.escape(expected)):
+        Calibration.load(file)
+
+
+def test_what_a_smaller_region_shows_is_where_the_same_lens_puts_it() -> None:
+    whole = replace(camera("top", "five", np.array([0.0, -500, 400])), region=Region(16, 8))
+    part = whole.delivering(CameraFormat(640, 512, Colour.GREY, 100, Region(216, 108)))
+    assert part.size == (640, 512)
+    seen, cut = (Calibration([model]).project(stage(20)) for model in (whole, part))
+    np.testing.assert_allclose(cut, seen - [200, 100], atol=1e-9)
+
+
+def test_where_a_side_does_not_tell_its_region_the_size_has_to_be_the_same() -> None:
+    model = camera("top", "five", np.array([0.0, -500, 400]))
+    for known in (model, replace(model, region=Region())):
+        assert known.delivering(CameraFormat(1280, 1024, Colour.GREY, 100)) is known
+        with pytest.raises(CalibrationError, match=r"camera top: expected pictures of 1280 x 1024 px.*640 x 512 px"):
+            known.delivering(CameraFormat(640, 512, Colour.GREY, 100))
