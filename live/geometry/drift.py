@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from poseloop.live.types import Float32
 
-__all__ = ["Drift"]
+__all__ = ["POSES", "Drift"]
 
-_POSES = 500
+POSES = 500
 """The medians are over so many of the poses that are looked at."""
 _LEAST = 100
 """Fewer views of a camera than this tell nothing."""
@@ -48,13 +48,13 @@ class Drift:
         self._names = tuple(names)
         self._every = every
         self._poses = 0
-        self._errors: Float32 = np.full((_POSES, len(names), points), np.nan, np.float32)
+        self._errors: Float32 = np.full((POSES, len(names), points), np.nan, np.float32)
         self._start: _Float64 | None = None
 
     def add(self, errors_px: _Float64) -> None:
         """Take in (C, N) px of one pose: NaN = not seen; infinite = its view contradicts the others altogether."""
         if self._poses % self._every == 0:
-            self._errors[self._poses // self._every % _POSES] = errors_px
+            self._errors[self._poses // self._every % POSES] = errors_px
         self._poses += 1
 
     def as_report(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Drift:
             → for people: why it does not seem to stand where it was calibrated.
         """
         now, found = self._medians(), self._found()
-        if self._start is None and self._poses >= _POSES * self._every:
+        if self._start is None and self._poses >= POSES * self._every:
             self._start = now
         return {
             "residual_px": {

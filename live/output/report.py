@@ -15,7 +15,7 @@ from typing import Any
 from poseloop.live.errors import DataError
 from poseloop.live.types import Trace
 
-__all__ = ["Histogram", "Latencies", "as_text", "machine", "versions", "write"]
+__all__ = ["Histogram", "Latencies", "as_text", "as_world", "machine", "versions", "write"]
 
 _PER_OCTAVE = 64
 _OCTAVES = 30
@@ -196,7 +196,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     if skew := report.get("skew_ms"):
         lines.append(f"skew       p50 {skew['p50']:.3f} ms, p99 {skew['p99']:.3f} ms, max {skew['max']:.3f} ms")
     if world := report.get("world"):
-        lines += _world(world)
+        lines += as_world(world)
     poses = report["poses"]
     if "decided" in poses:
         stale = f", {poses['stale']} stale" if poses["stale"] else ""
@@ -227,7 +227,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _world(world: Mapping[str, Any]) -> list[str]:
+def as_world(world: Mapping[str, Any]) -> list[str]:
     """Lines about points in the world: how many views agreed on, and how far cameras were off."""
     found = "no point was seen by two cameras" if world["found"] is None else f"{world['found']:.1%} of points found"
     cameras = [
