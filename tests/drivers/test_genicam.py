@@ -13,7 +13,7 @@ import pytest
 
 from poseloop.drivers.genicam.camera import GenicamCamera
 from poseloop.live.errors import ConnectError, DeviceLost, SettingRefused
-from poseloop.live.types import Colour, Image, Stamp
+from poseloop.live.types import Colour, Image, Region, Stamp
 
 FAKE = shutil.which("arv-fake-gv-camera-0.8")
 LONG_S = 60.0
@@ -86,6 +86,7 @@ def test_settings_are_read_back() -> None:
     genicam = camera(pixel_format="RGB8", offset_x=32, offset_y=16, gain=2.0)
     into = begin(genicam)
     assert genicam.format.colour is Colour.RGB
+    assert genicam.format.region == Region(32, 16)
     assert into.shape == (96, 128, 3)
     grabbed(genicam, into)
     genicam.close()

@@ -19,7 +19,7 @@ from poseloop.drivers.pylon.clock import CameraClock
 from poseloop.live import clock
 from poseloop.live.config import validate
 from poseloop.live.errors import ConnectError, DeviceLost, PoseloopError, SettingRefused
-from poseloop.live.types import Colour, Image, Stamp
+from poseloop.live.types import Colour, Image, Region, Stamp
 
 LONG_S = 60.0
 
@@ -71,6 +71,7 @@ def test_region_exposure_gain_and_rate_are_what_the_camera_holds() -> None:
     device = basler.device
     held = (device.Width.Value, device.Height.Value, device.OffsetX.Value, device.OffsetY.Value)
     assert held == (320, 200, 16, 8)
+    assert basler.format.region == Region(16, 8)
     assert (device.ExposureTimeAbs.Value, device.AcquisitionFrameRateAbs.Value) == (1500, 50)
     assert device.Gain.Value == pytest.approx(3, rel=1e-3)
     assert (device.ExposureAuto.Value, device.GainAuto.Value) == ("Off", "Off")
