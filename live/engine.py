@@ -11,20 +11,18 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from poseloop.live import realtime
 from poseloop.live.capture.feed import Feed
 from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
-from poseloop.live.config import Rig, parse_rig
+from poseloop.live.config import Rig
 from poseloop.live.errors import CalibrationError, ConnectError, ModelError, PoseloopError, RigError
 from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.geometry.reconstruction import Reconstruction, Together
@@ -34,11 +32,10 @@ from poseloop.live.output.preview import Previewer
 from poseloop.live.output.publish import Publisher
 from poseloop.live.output.report import Histogram, Latencies, versions
 from poseloop.live.output.wire import Header
-from poseloop.live.process import STOP, Parent
 from poseloop.live.types import CameraFormat, FrameSet, Keypoints, Pose, Trace
 from poseloop.live.vision.rig import RigNetwork
 
-__all__ = ["Engine", "main"]
+__all__ = ["Engine"]
 
 _TAKE_S = 0.2
 """How long the inference thread waits for a set before it looks whether it should end."""
@@ -52,7 +49,6 @@ _TOLERANCE_NS = 5_000_000
 _DRIFT_HZ = 50.0
 """How many poses a second the drift monitor looks at."""
 
-_HEALTH_S = 0.25
 _HEADER_NS = 1_000_000_000
 _SWITCH_INTERVAL_S = 1e-4
 """Python's default of 5 ms would let one busy thread hold up the loop that long."""
@@ -464,72 +460,3 @@ def _tolerance_ns(given_ms: float | None, fps: Sequence[float]) -> int:
     if given_ms is not None:
         return int(given_ms * 1e6)
     return int(0.5e9 / max(fps)) if max(fps) > 0 else _TOLERANCE_NS
-
-
-def main(parent: Parent) -> None:
-    """The engine as a process: obeys its parent's ``start`` and ``stop``, and reports at its end."""
-    request = parent.receive()
-    if request is None or request["event"] == STOP:
-        return
-    rig = parse_rig(request["rig"], Path(request["file"]), ("cameras",))
-    for warning in realtime.apply(rig.realtime, rig.realtime.engine_cores):
-        parent.say("notice", text=f"engine: {warning}")
-    engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
-    engine.open()
-    try:
-        parent.say("ready", endpoints=engine.publisher.endpoints, provider=engine.network.provider)
-        # Subscribers that connect now find the header; the cameras wait until the host has said that it is ready.
-        while (message := parent.receive(0.05)) is None:
-            engine.publisher.send_header()
-        if message["event"] == "start":
-            engine.start()
-            parent.say("capturing")
-            _watch(engine, parent)
-        engine.stop()
-        _tell_changes(engine, {name: state for name, (state, _) in engine.states().items() if state != "hung"}, parent)
-        engine.publisher.send_end(engine.published)
-        if engine.error is not None:
-            raise engine.error
-    finally:
-        if engine.started:
-            parent.say("report", **engine.report())
-        engine.close()
-
-
-def _watch(engine: Engine, parent: Parent) -> None:
-    """Send health until the parent says stop, a thread fails, or the recordings end."""
-    started = False
-    states: dict[str, str] = {}
-    moved: set[str] = set()
-    while not engine.failed.is_set() and not engine.finished:
-        message = parent.receive(_HEALTH_S if started else 0.005)
-        if message is not None and message["event"] in (STOP, "ended"):
-            return
-        if message is not None and message["event"] == "latency":
-            engine.act_ns = message["act_ns"]
-        states = _tell_changes(engine, states, parent)
-        if not started and engine.sync.sets.processed:
-            started = True
-            parent.say("started")
-        if started:
-            health = engine.health()
-            engine.publisher.send_health(health)
-            parent.say("health", **health)
-            moved = _tell_moved(health["world"].get("moved", {}), moved, parent)
-
-
-def _tell_changes(engine: Engine, before: dict[str, str], parent: Parent) -> dict[str, str]:
-    """Tell the parent which cameras are in another state than before; returns the states."""
-    states = {}
-    for name, (state, why) in engine.states().items():
-        states[name] = state
-        if state != before.get(name, "ok"):
-            parent.say("camera", camera=name, state=state, detail=why)
-    return states
-
-
-def _tell_moved(texts: Mapping[str, str], told: set[str], parent: Parent) -> set[str]:
-    """Tell the parent of cameras that were moved, each once; returns all that were told of."""
-    for cameras in texts.keys() - told:
-        parent.say("notice", text=texts[cameras])
-    return told | texts.keys()

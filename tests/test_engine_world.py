@@ -13,7 +13,8 @@ from worldrigs import CAMERA, PLACES, RIG, change, turn, write
 
 from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live.config import load_rig, parse_rig
-from poseloop.live.engine import Engine, _tell_moved
+from poseloop.live.engine import Engine
+from poseloop.live.engine_process import _tell_moved
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.output import report, wire

@@ -22,19 +22,17 @@ def test_a_recorded_mouse_puts_its_snout_into_a_region_and_a_pulse_goes_out(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
-    report = run("openfield_snout.toml", tmp_path)
+    report = run("openfield_snout.toml", tmp_path, "--seconds", 20)
     frames = report["frames"]
-    assert frames["captured"] == 2330
-    assert frames["processed"] + sum(frames["dropped"].values()) == 2330
+    # At 30 frames a second, and the clock starts after the first one.
+    assert 595 <= frames["captured"] <= 615
+    assert frames["processed"] + sum(frames["dropped"].values()) == frames["captured"]
     assert report["cameras"]["top"]["lost"] == 0
     triggers = report["triggers"]
     # On a machine that is not busy with something else, all are acknowledged and none is held.
     assert triggers["sent"] == triggers["acknowledged"] + triggers["refused"] + triggers["lost"]
     assert triggers["acknowledged"] > 0
     assert report["latency_ms"]["frame_to_pin"]["n"] == triggers["acknowledged"]
-    assert report["ended"] == "the recordings have ended"
-    # 2330 frames at 30 fps: the last one is due 77.6 s after the first.
-    assert report["seconds"] > 77
 
 
 def test_as_fast_as_possible_skips_no_frame(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +54,7 @@ def test_the_same_with_the_firmware_that_a_lab_flashes(
     rig = rig.replace("lease_ms = 100", "lease_ms = 1000") + "\n[gates]\nage_ms = 500\n"
     with on_terminal(trace) as port:
         (tmp_path / "rig.toml").write_text(rig.replace('use = "sim"', f'use = "arduino"\nport = "{port}"'), "utf-8")
-        report = run(tmp_path / "rig.toml", tmp_path, "--seconds", 40)
+        report = run(tmp_path / "rig.toml", tmp_path, "--seconds", 25)
     rows = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
     laser = [(row["cycle"], row["driven"] and row["high"]) for row in rows if row.get("pin") == 9]
     rises = [cycle for (cycle, on), (_, was_on) in zip(laser[1:], laser, strict=False) if on and not was_on]
