@@ -57,6 +57,7 @@ class Keeper:
                 self._obey(message)
             if now_ns() - self._said_ns > ALIVE_S * 1e9:
                 self._said_ns = now_ns()
+                self._way.check()
                 self._parent.say("alive")
 
     def off(self) -> bool:

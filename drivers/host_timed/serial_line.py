@@ -49,14 +49,23 @@ class SerialLine:
         if not greeting and starts_s:
             time.sleep(starts_s)
 
+    def check(self) -> None:
+        """See whether the port is still there: the listening thread knows.
+
+        Raises:
+            DeviceLost: it is gone.
+        """
+        if self._link is None or self._error:
+            raise DeviceLost(self._name, f"the connection to {self._port} is gone: {self._error or 'it is not open'}")
+
     def write(self, data: bytes) -> None:
         """Write it all, and forget what was heard before.
 
         Raises:
             DeviceLost: the port is gone, or takes no more bytes.
         """
-        if self._link is None or self._error:
-            raise DeviceLost(self._name, f"the connection to {self._port} is gone: {self._error or 'it is not open'}")
+        self.check()
+        assert self._link is not None
         with self._news:
             self._heard = b""
         try:

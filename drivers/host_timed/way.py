@@ -54,6 +54,15 @@ class Way(Protocol):
             DeviceLost: the device is gone.
         """
 
+    def check(self) -> None:
+        """See whether the device is still there, as far as that shows without a word to it; called now and then.
+
+        A line that stays on says nothing for long: without this, a cable that was pulled would show at its "off" only.
+
+        Raises:
+            DeviceLost: the device is gone.
+        """
+
     def close(self) -> None:
         """Give the device back; idempotent, never raises. Lines stay as they are."""
 

@@ -62,6 +62,9 @@ class OscSender:
         for _ in range(OFF_COPIES):
             self._send(line, 0, 0.0)
 
+    def check(self) -> None:
+        """Nothing: nobody answers."""
+
     def close(self) -> None:
         """Free the socket."""
         if self._client is not None:

@@ -81,6 +81,9 @@ class DigitalLines:
         """Put the line to its safe level."""
         return self._switch(line, on=False)
 
+    def check(self) -> None:
+        """Nothing: the driver tells at the next command."""
+
     def close(self) -> None:
         """Give the lines back; they keep their level."""
         for task in self._tasks.values():

@@ -71,6 +71,9 @@ class NetworkEvents:
         """Add an event of state 0."""
         return self._ttl(line, 0, ANSWER_S)
 
+    def check(self) -> None:
+        """Nothing: each command asks."""
+
     def close(self) -> None:
         """Disconnect."""
         if self._socket is not None:

@@ -88,6 +88,10 @@ class SerialBytes:
         told = self.lines[line]
         return self._exchange(told.off, told.off_reply)
 
+    def check(self) -> None:
+        """See whether the port is still there."""
+        self._line.check()
+
     def close(self) -> None:
         """Free the port."""
         self._line.close()

@@ -79,6 +79,10 @@ class TeensyLaser:
         """Write ``X``, which is not answered."""
         self._line.write(OFF)
 
+    def check(self) -> None:
+        """See whether the port is still there."""
+        self._line.check()
+
     def close(self) -> None:
         """Free the port."""
         self._line.close()

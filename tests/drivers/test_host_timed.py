@@ -49,6 +49,8 @@ class Desk:
 
     def close(self) -> None: ...
 
+    def check(self) -> None: ...
+
     def times_pulses(self, line: str) -> bool:
         return self.ends_pulses
 
