@@ -1,9 +1,10 @@
 """Tests of rules, each with the proof that it fails where the firmware lacks the rule."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pytest
+from _pytest.mark import ParameterSet
 from simavr import emulator
 from simavr.emulator import Run, Script, output, variant
 
@@ -24,15 +25,16 @@ class Removal:
 
 
 class Rules(list[Removal]):
-    """The rules that a file of tests proves; by every sixth one, or by all where ``POSELOOP_RULES`` is ``all``.
+    """The rules that a file of tests proves.
 
     Each proof builds the firmware anew, and they change with the firmware only: run all of them when you change it.
     """
 
     @property
-    def sample(self) -> list[Removal]:
-        """Those to prove in this run."""
-        return list(self) if os.environ.get("POSELOOP_RULES") == "all" else self[::6]
+    def proofs(self) -> list[ParameterSet]:
+        """Parameters for a test: all of them, but for every sixth one marked slow."""
+        marks = [() if number % 6 == 0 else (pytest.mark.slow,) for number in range(len(self))]
+        return [pytest.param(one, marks=mark, id=one.name) for one, mark in zip(self, marks, strict=True)]
 
     def fails_without(self, name: str, changes: Mapping[str, str]) -> Callable[[Test], Test]:
         """Note a rule that the test proves.

@@ -63,8 +63,9 @@ def test_an_interrupted_run_still_tells_what_happened(number: signal.Signals, tm
     assert processes_in(tmp_path) == {}
 
 
-def test_ctrl_c_at_random_moments_leaves_nothing_running_and_outputs_off(tmp_path: Path) -> None:
-    """20 moments from the first import to well into the run."""
+@pytest.mark.parametrize("count", [7, pytest.param(20, marks=pytest.mark.slow)])
+def test_ctrl_c_at_random_moments_leaves_nothing_running_and_outputs_off(tmp_path: Path, count: int) -> None:
+    """Moments from the first import to well into the run."""
     rig = write_rig(tmp_path, ALWAYS_INSIDE)
     with running("run", rig, "--headless", cwd=tmp_path) as process:
         began = time.monotonic()
@@ -73,7 +74,7 @@ def test_ctrl_c_at_random_moments_leaves_nothing_running_and_outputs_off(tmp_pat
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     moments, was_on = random.Random(0), 0
-    for _ in range(20):
+    for _ in range(count):
         (tmp_path / "edges.jsonl").unlink(missing_ok=True)
         after_s = moments.uniform(0.0, 2.5 * until_on_s)
         with running("run", rig, "--headless", cwd=tmp_path) as process:
@@ -84,7 +85,7 @@ def test_ctrl_c_at_random_moments_leaves_nothing_running_and_outputs_off(tmp_pat
         wait_for(lambda: not processes_in(tmp_path), 5)
         assert not is_on(tmp_path), context
         was_on += bool(edges(tmp_path))
-    assert was_on >= 3, "expected the laser to have been on in some of the runs, or nothing was tested"
+    assert was_on >= count // 7, "expected the laser to have been on in some of the runs, or nothing was tested"
 
 
 HANGS = """

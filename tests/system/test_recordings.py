@@ -35,6 +35,7 @@ def test_a_recorded_mouse_puts_its_snout_into_a_region_and_a_pulse_goes_out(
     assert report["latency_ms"]["frame_to_pin"]["n"] == triggers["acknowledged"]
 
 
+@pytest.mark.slow
 def test_as_fast_as_possible_skips_no_frame(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
     report = run("tracktor.toml", tmp_path)

@@ -142,6 +142,7 @@ def test_the_description_is_complete() -> None:
     assert info.training["settings"]["element"] == analytic.BLOB.element
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_follows_a_recorded_mouse(network: Network, data: Path) -> None:
     rows = np.genfromtxt(data / "tracktor_mouse" / "mouse_video_tracked.csv", delimiter=",", skip_header=1)

@@ -113,6 +113,7 @@ def test_the_loss_masks_what_is_not_labelled_and_counts_what_is_absent() -> None
     assert trainer.loss((images, absent, weights)) > trainer.loss((images, absent, gone))
 
 
+@pytest.mark.slow
 @tensorflow
 def test_two_devices_and_half_precision_train_like_one() -> None:
     program = """

@@ -51,7 +51,11 @@ def clean() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("method", "follow", "individuals"),
-    [("centroid", True, 1), ("locref", False, 2), ("keypoints", True, 1)],
+    [
+        ("centroid", True, 1),
+        pytest.param("locref", False, 2, marks=pytest.mark.slow),
+        pytest.param("keypoints", True, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_is_compiled_in_the_loop_nor_twice(tmp_path: Path, method: str, follow: bool, individuals: int) -> None:
     model = Tiny(method=method, size_multiple=8).save(tmp_path)

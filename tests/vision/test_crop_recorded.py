@@ -19,6 +19,7 @@ def test_it_gives_the_whole_pictures_points_much_sooner(data: Path, every: int) 
     assert found["times_faster"] >= 2
 
 
+@pytest.mark.slow
 def test_stills_cut_at_random_places_are_as_good_as_whole(data: Path) -> None:
     found = crop.jitter("openfield", data / "dlc_openfield", 256, seed=1, threads=1, draws=1)
     assert found["frames"] == 92

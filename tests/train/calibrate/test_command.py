@@ -107,6 +107,7 @@ def _linear(cameras: Calibration, xy: np.ndarray) -> np.ndarray:
     return out
 
 
+@pytest.mark.slow
 def test_videos_with_the_board_in_some_frames_and_given_lenses(data: Path, tmp_path: Path) -> None:
     folder = data / "caliscope_charuco_4cam_A" / "charuco_calibration"
     array = folder / "camera_array.toml"

@@ -81,6 +81,7 @@ def test_a_camera_that_never_shares_the_board_is_named_with_what_to_film() -> No
         solve.solve(scene, 60)
 
 
+@pytest.mark.slow
 def test_a_video_out_of_step_is_found_and_its_offset_suggested() -> None:
     truth = calibrating.rig()
     boards = calibrating.moments(80, step=0.15)
@@ -118,6 +119,7 @@ def test_a_good_rig_is_called_good_and_nothing_is_nan() -> None:
         assert pair["median_px"] < 0.2
 
 
+@pytest.mark.slow
 def test_boards_held_still_are_placed_rigidly_and_moving_ones_by_rays() -> None:
     truth = calibrating.rig()
     assert _solved(calibrating.sightings(truth, calibrating.moments(40))).rigid
