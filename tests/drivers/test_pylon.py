@@ -294,6 +294,7 @@ def test_frames_that_nobody_fetched_are_dropped_oldest_first() -> None:
     for _ in range(6):
         pulse(basler)
     assert basler.device.WaitForFrameTriggerReady(5000)
+    time.sleep(0.5)  # ready for the next pulse, while the last one's picture is still under way
     stamps = [basler.grab(into, 0.5) for _ in range(3)]
     assert [stamp and stamp.index for stamp in stamps] == [4, 5, None]
     basler.close()
