@@ -1,6 +1,7 @@
 """Basler cameras: pylon's own emulation behind its real API, and fakes for what that does not have."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
