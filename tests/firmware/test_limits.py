@@ -196,6 +196,6 @@ def test_too_short() -> None:
     assert [told(run, seq) for seq in asked] == [Reason.TOO_SHORT] * 2
 
 
-@pytest.mark.parametrize("removal", RULES.proofs)
+@pytest.mark.parametrize("removal", RULES, ids=lambda removal: removal.name)
 def test_it_fails_without_its_rule(removal: Removal) -> None:
     assert fails(removal)

@@ -297,6 +297,6 @@ def test_busy() -> None:
         assert told(script.run(), second) is Reason.BUSY
 
 
-@pytest.mark.parametrize("removal", RULES.proofs)
+@pytest.mark.parametrize("removal", RULES, ids=lambda removal: removal.name)
 def test_it_fails_without_its_rule(removal: Removal) -> None:
     assert fails(removal)

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import pytest
-from _pytest.mark import ParameterSet
 from simavr import emulator
 from simavr.emulator import Run, Script, output, variant
 
@@ -25,16 +23,7 @@ class Removal:
 
 
 class Rules(list[Removal]):
-    """The rules that a file of tests proves.
-
-    Each proof builds the firmware anew, and they change with the firmware only: run all of them when you change it.
-    """
-
-    @property
-    def proofs(self) -> list[ParameterSet]:
-        """Parameters for a test: all of them, but for every sixth one marked slow."""
-        marks = [() if number % 6 == 0 else (pytest.mark.slow,) for number in range(len(self))]
-        return [pytest.param(one, marks=mark, id=one.name) for one, mark in zip(self, marks, strict=True)]
+    """The rules that a file of tests proves."""
 
     def fails_without(self, name: str, changes: Mapping[str, str]) -> Callable[[Test], Test]:
         """Note a rule that the test proves.
