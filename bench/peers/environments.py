@@ -1,0 +1,54 @@
+"""Environments of the peers: each in a folder of its own, since their dependencies exclude ours.
+
+``python -m poseloop.bench.peers.environments dlclive ~/peers`` makes ``~/peers/dlclive`` (a gigabyte or two).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["REQUIREMENTS", "create", "main", "python_of"]
+
+REQUIREMENTS: Mapping[str, Sequence[str]] = {
+    "aniposelib": ("aniposelib==0.8.*",),
+    "dlclive": ("deeplabcut-live[tf]==1.1.*",),
+}
+"""Peer → what pip is told to install."""
+
+
+def python_of(folder: Path) -> Path:
+    """The environment's Python."""
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def create(peer: str, folder: Path) -> Path:
+    """Make the peer's environment, unless it is there; returns its Python.
+
+    Raises:
+        subprocess.CalledProcessError: pip failed; it has said why.
+    """
+    python = python_of(folder)
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[peer]], check=True)
+    return python
+
+
+def main() -> int:
+    """Make one environment and say where its Python is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", choices=tuple(REQUIREMENTS))
+    parser.add_argument("folder", type=Path, help="where; the peer's name is added")
+    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    print(create(arguments.peer, arguments.folder.expanduser() / arguments.peer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
