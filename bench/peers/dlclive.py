@@ -13,20 +13,18 @@ order; each measures itself, from the picture in memory to the points. Needs the
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 
 from poseloop.bench.measuring import Times, ratio, summary
+from poseloop.bench.peers.worker import Worker
 from poseloop.live.errors import DataError
 from poseloop.live.output import report as reports
 from poseloop.live.types import Colour, Image
@@ -34,7 +32,7 @@ from poseloop.live.vision.coords import View
 from poseloop.live.vision.crop import Follow
 from poseloop.live.vision.network import Network, find_model
 
-__all__ = ["Peer", "main", "measure"]
+__all__ = ["main", "measure"]
 
 SIZES = ((115, 87), (229, 174), (459, 349), (640, 480), (917, 698))
 """Width and height: those of deeplabcut-live's own benchmark."""
@@ -44,52 +42,6 @@ _PICTURES = 64
 _CROP = 256
 _SEEN = 0.1
 """Points are compared where both scores are at least this: below it, the highest cell is one of many."""
-
-
-class Peer:
-    """deeplabcut-live in its own process, one picture at a time."""
-
-    def __init__(self, python: Path, graph: Path, frames: Path, threads: int) -> None:
-        """Start it; returns once it is warm.
-
-        Raises:
-            DataError: it did not start; it has said why.
-        """
-        # -P: this very module has the name of the package that it asks for.
-        worker = Path(__file__).with_name("dlclive_worker.py")
-        self._process = subprocess.Popen(
-            [str(python), "-P", str(worker), str(graph), str(frames), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.versions: dict[str, str] = self._answer()["versions"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def find(self, number: int) -> tuple[float, np.ndarray[Any, np.dtype[np.float64]]]:
-        """Points of one picture: how long it took in ms, and (K, 3) x, y, likelihood."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{number}\n")
-        self._process.stdin.flush()
-        answer = self._answer()
-        return answer["ms"], np.array(answer["pose"])
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise DataError(f"deeplabcut-live ended with exit code {self._process.wait()}; what it said stands above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def frames_of(video: Path, size: tuple[int, int]) -> Image:
@@ -137,7 +89,7 @@ def measure(
     far: dict[str, list[float]] = {name: [] for name in ours}
     with ExitStack() as opened, tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "frames.npy", frames)
-        peer = opened.enter_context(Peer(python, graph, Path(folder) / "frames.npy", threads))
+        peer = opened.enter_context(Worker(python, "dlclive_worker.py", graph, Path(folder) / "frames.npy", threads))
         networks = {}
         for name, (file, follow) in ours.items():
             network = opened.enter_context(Network.open(str(file), threads=threads))
@@ -155,7 +107,8 @@ def measure(
                     taken = (time.perf_counter_ns() - began) / 1e6
                     found[name] = np.concatenate([points.xy[0, 0], points.score[0, 0][:, None]], axis=1)
                 else:
-                    taken, found[name] = peer.find(number % len(frames))
+                    answer = peer.ask(number % len(frames))
+                    taken, found[name] = answer["ms"], np.array(answer["pose"])
                 if number >= 0:
                     times[name][number] = taken
             for name in ours:
