@@ -54,6 +54,9 @@ previews = "tcp://127.0.0.1:*"
 
 Milliseconds = np.ndarray[Any, np.dtype[np.float64]]
 
+_TOLD_S = 10.0
+"""How long the other process may take to tell its times after the end."""
+
 _WARM_UP = 30
 """Frames that are not counted: caches and the scheduler settle."""
 
@@ -110,10 +113,13 @@ def _bare_session(engine: Engine, shape: tuple[int, ...], threads: int) -> tuple
     return session, session.get_inputs()[0].name
 
 
-def _subscribe(endpoint: str) -> None:
+def _subscribe(endpoint: str, told: Any) -> None:
+    """In another process: receive every pose, and tell when each came after its frame."""
+    taken = []
     with Subscriber(endpoint) as poses:
-        for _ in poses:
-            pass
+        for pose in poses:
+            taken.append((pose.sequence, pose.trace.received_ns - pose.trace.arrived_ns))
+    told.send(taken)
 
 
 def measure(
@@ -127,7 +133,10 @@ def measure(
     rig = parse_rig(text, Path(__file__))
     engine = Engine(rig)
     engine.open()
-    listener = get_context("spawn").Process(target=_subscribe, args=(engine.publisher.endpoints["poses"],))
+    processes = get_context("spawn")
+    heard, told = processes.Pipe(duplex=False)
+    listener = processes.Process(target=_subscribe, args=(engine.publisher.endpoints["poses"], told))
+    received: list[tuple[int, int]] = []
     try:
         probe = Probe(engine, threads, idle_s=0.4 / fps)
         engine.publisher.send_pose = probe.send_pose  # type: ignore[method-assign]
@@ -141,10 +150,13 @@ def measure(
         engine.publisher.send_end(engine.published)
         if engine.error is not None:
             raise engine.error
+        if heard.poll(_TOLD_S):
+            received = heard.recv()
     finally:
         engine.close()
         if listener.pid is not None:
             listener.join()
+    arrived = np.array([taken for sequence, taken in received if sequence >= _WARM_UP]) / 1e6
     total, own, bare = (np.array(v[_WARM_UP:]) / 1e6 for v in (probe.total_ns, probe.own_run_ns, probe.bare_ns))
     return {
         "model": model,
@@ -154,12 +166,14 @@ def measure(
         "threads": threads,
         "frames": len(total),
         "frame_to_socket_ms": _summary(total),
+        "frame_to_received_ms": _summary(arrived) if len(arrived) else {},
         "bare_run_ms": _summary(bare),
         "added_ms": {
             "median": round(float(np.median(total) - np.median(bare)), 4),
             "p99": round(float(np.percentile(total, 99) - np.percentile(bare, 99)), 4),
             "median_beside_own_run": round(float(np.median(total - own)), 4),
             "p99_beside_own_run": round(float(np.percentile(total - own, 99)), 4),
+            "received_median": round(float(np.median(arrived) - 1.05 * np.median(bare)), 4) if len(arrived) else None,
         },
         "ratio": round(float(np.median(total) / np.median(bare)), 4),
         "processed": engine.sync.sets.processed,
@@ -204,13 +218,17 @@ def main() -> int:
     print(f"{result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
     for title, key in (
         ("last frame in slot to pose on socket", "frame_to_socket_ms"),
+        ("last frame in slot to another process", "frame_to_received_ms"),
         ("bare session.run", "bare_run_ms"),
     ):
-        print(f"  {title:<40}" + "".join(f"{result[key][p]:>10.3f}" for p in ("p50", "p99", "p999")))
+        if result[key]:
+            print(f"  {title:<40}" + "".join(f"{result[key][p]:>10.3f}" for p in ("p50", "p99", "p999")))
     added = result["added_ms"]
     print(f"  {'added by the engine':<40}{added['median']:>10.3f}{added['p99']:>10.3f}")
     print(f"  {'  beside its own run of the same frame':<40}", end="")
     print(f"{added['median_beside_own_run']:>10.3f}{added['p99_beside_own_run']:>10.3f}")
+    if added["received_median"] is not None:
+        print(f"  {'  until received, beyond 1.05 bare runs':<40}{added['received_median']:>10.3f}")
     if arguments.report is not None:
         result |= {"versions": reports.versions(), "machine": reports.machine()}
         reports.write(result, arguments.report)
