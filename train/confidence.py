@@ -28,7 +28,7 @@ __all__ = ["scores", "shift_logits", "shifts"]
 
 _LOW, _HIGH = 0.02, 0.99
 """Of present points, the share that may lie under the level; of absent ones, the share that should."""
-_SHARE, _MOST_MARGIN = 0.25, 1.0
+_SHARE, _MOST_MARGIN = 0.25, 0.5
 """How far under the present points' scores the level goes: this share of the way to the absent ones', in logits, and no
 further than this. A laser that fires at nothing is worse than one that does not fire, and things that the training has
 not seen score higher than those it has; and raising all logits would flatten the peaks."""
