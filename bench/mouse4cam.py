@@ -1,9 +1,8 @@
-"""The rig of `docs/rigs/mouse4cam.toml`: labels to train its model with, and a judgement of what it sees in 3D.
+"""The four-camera rig `docs/rigs/mouse4cam.toml`: how far off its points are, in the pictures and in the world.
 
-``python -m poseloop.bench.mouse4cam labels FOLDER --frames 0:80`` writes the recordings' points, which people have
-corrected, as a project for ``poseloop train``. ``python -m poseloop.bench.mouse4cam judge --report FILE.json`` looks at
-frames 80 to 119, which the model was not trained on, as the rig does (its regions, size, gate, calibration and kernel),
-and compares:
+``poseloop bench mouse4cam --labels FOLDER`` writes the first 80 frames' points, which people have corrected, as a
+project for ``poseloop train``. ``poseloop bench mouse4cam --report FILE.json`` looks at frames 80 to 119, which the
+model was not trained on, as the rig does (its regions, size, gate, calibration and kernel), and compares:
 
 1. *In the pictures*: each camera's points with the corrected ones, px of the full picture, and whether the score tells
    right from wrong.
@@ -361,26 +360,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Write labels, or judge and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rig", type=Path, default=_RIG, help="default: %(default)s")
-    verbs = parser.add_subparsers(required=True, dest="verb")
-    labels = verbs.add_parser("labels", help="write the recordings' points as a project for `poseloop train`")
-    labels.add_argument("project", type=Path, help="the folder to write")
-    labels.add_argument("--frames", type=_frames, default=LEARNED, help="FIRST:END (default: those to learn from)")
-    judging = verbs.add_parser("judge", help="compare what the rig sees with the corrected points")
-    judging.add_argument("--model", type=Path, help="another one than the rig's")
-    judging.add_argument("--plots", type=Path, metavar="DIR", help="write pictures of poses in the world here")
-    judging.add_argument("--report", type=Path, metavar="FILE.json")
+    parser.add_argument("--labels", type=Path, metavar="FOLDER", help="write labels to train with here; judge nothing")
+    parser.add_argument("--frames", type=_frames, default=LEARNED, help="with --labels, FIRST:END (default: 0:80)")
+    parser.add_argument("--model", type=Path, help="another one than the rig's")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures of poses in the world here")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all numbers here")
     given = parser.parse_args(arguments)
     rig = load_rig(given.rig)
-    if given.verb == "labels":
-        write_labels(given.project, rig.cameras, given.frames)
-        return 0
-    if given.model is not None:
-        rig = rig.model_copy(update={"model": rig.model.model_copy(update={"file": given.model})})
-    keypoints, gate, seen = look(rig, HELD_OUT)
-    report = {**judge(rig, keypoints, gate, seen, HELD_OUT), "without_mouse": without_mouse(rig, gate)}
-    print(_table(report))
-    if given.plots is not None:
-        _draw(rig, given.plots)
+    if given.labels is not None:
+        write_labels(given.labels, rig.cameras, given.frames)
+        report: dict[str, Any] = {"project": str(given.labels), "frames": len(given.frames)}
+    else:
+        if given.model is not None:
+            rig = rig.model_copy(update={"model": rig.model.model_copy(update={"file": given.model})})
+        keypoints, gate, seen = look(rig, HELD_OUT)
+        report = {**judge(rig, keypoints, gate, seen, HELD_OUT), "without_mouse": without_mouse(rig, gate)}
+        print(_table(report))
+        if given.plots is not None:
+            _draw(rig, given.plots)
     if given.report is not None:
         reports.write({**report, "versions": reports.versions(), "machine": reports.machine()}, given.report)
     return 0

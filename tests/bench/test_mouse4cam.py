@@ -1,5 +1,6 @@
 """The script that judges the four-camera rig tells good points from bad ones."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from repository import ROOT
 
 from poseloop.bench import mouse4cam
 from poseloop.bench.mouse4cam import HELD_OUT, Seen
+from poseloop.live import cli
 from poseloop.live.config import Rig, load_rig
 from poseloop.live.errors import DataError
 from poseloop.train import labels
@@ -82,3 +84,12 @@ def test_missing_recordings_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("POSELOOP_DATA", str(tmp_path))
     with pytest.raises(DataError, match="POSELOOP_DATA is the folder they are in"):
         mouse4cam.corrected(["top"])
+
+
+def test_the_command_writes_labels_to_train_with(rig: Rig, tmp_path: Path) -> None:
+    file = ROOT / "docs" / "rigs" / "mouse4cam.toml"
+    words = ("bench", "mouse4cam", "--rig", str(file), "--labels", str(tmp_path / "p"), "--frames", "4:5")
+    assert cli.main([*words, "--report", str(tmp_path / "r.json")]) == 0
+    videos = [frame.video for frame in labels.read(tmp_path / "p").frames]
+    assert videos == ["back", "mid", "side", "top"]
+    assert json.loads((tmp_path / "r.json").read_text())["frames"] == 1
