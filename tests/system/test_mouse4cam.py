@@ -97,6 +97,7 @@ def test_the_pose_in_the_world_is_that_of_the_points_that_people_corrected(
     assert world["found"] > 0.98
     assert world["agreed_mm"]["median"] < 2.5
     assert world["agreed_mm"]["p95"] < 12
+    assert world["body_mm"]["rig"]["median"] == pytest.approx(75, abs=2)
     assert abs(world["body_mm"]["rig"]["median"] - world["body_mm"]["labels"]["median"]) < 2
     # Better than to have learned where the mouse sits, and nothing else.
     assert world["agreed_mm"]["median"] < 0.8 * world["mean_pose_agreed_mm"]["median"]
