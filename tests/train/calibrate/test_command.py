@@ -9,6 +9,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from repository import ROOT
 from scipy.io import loadmat
 
 from poseloop.live import cli
@@ -72,7 +73,7 @@ def test_a_part_of_a_chessboard_is_not_taken_for_the_board(
 
 def test_a_mouse_rig_whose_calibration_was_bad(data: Path, tmp_path: Path) -> None:
     folder = data / "sleap_anipose_mouse4cam" / "minimal_session"
-    code, report, out = _run(tmp_path, folder, "--board", folder / "board.toml")
+    code, report, out = _run(tmp_path, folder, "--board", folder / "board.toml", "--world", "floor:0")
     assert code == 0
     assert all(row["median_abs_px"] <= 0.2 for row in report["cameras"].values())
     cameras = Calibration.load(out)
@@ -89,6 +90,10 @@ def test_a_mouse_rig_whose_calibration_was_bad(data: Path, tmp_path: Path) -> No
     body = xyz.reshape(-1, len(names), 3)
     length = np.linalg.norm(body[:, names.index("Nose")] - body[:, names.index("TTI")], axis=-1)
     assert np.nanmedian(length) == pytest.approx(75, abs=1)
+    # The rig of the documentation runs on what the command makes.
+    rigs = Calibration.load(ROOT / "docs" / "rigs" / "mouse4cam" / "calibration.toml")
+    assert rigs.names == cameras.names
+    assert np.nanmax(np.linalg.norm(rigs.project(xyz) - cameras.project(xyz), axis=-1)) < 0.1
 
 
 def _linear(cameras: Calibration, xy: np.ndarray) -> np.ndarray:
