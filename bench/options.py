@@ -13,18 +13,20 @@ __all__ = ["make_parser"]
 _ITEM = re.compile(r"\n(?=\d+\. )")
 
 
-def make_parser(text: str | None) -> argparse.ArgumentParser:
-    """Make a parser that knows ``--report``.
+def make_parser(text: str | None, report: bool = True) -> argparse.ArgumentParser:
+    """Make a parser for a script.
 
     Args:
         text: the script's docstring; its paragraphs and numbered items are filled to the terminal's width.
+        report: it has ``--report``.
     """
     width = shutil.get_terminal_size().columns - 2
     parts = ["\n".join(_fill(item, width) for item in _ITEM.split(part)) for part in (text or "").strip().split("\n\n")]
     parser = argparse.ArgumentParser(
         description="\n\n".join(parts), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers here, too")
+    if report:
+        parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers here, too")
     return parser
 
 
