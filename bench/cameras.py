@@ -10,7 +10,6 @@ captures, synchronises and publishes, once with the network and once without.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.drivers.pylon.camera import BaslerCamera
 from poseloop.live.clock import Pacer, now_ns
 from poseloop.live.config import Rig, parse_rig
@@ -174,7 +174,7 @@ def _progress(done: int, of: int) -> None:
 
 def main() -> int:
     """Measure with and without inference, print a table, write JSON; 0 = every pulse and every frame was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--model", default="blob")
     parser.add_argument("--threads", type=int, default=1)
@@ -182,7 +182,6 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--fps", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     # Read by pylon when it is loaded.
     os.environ["PYLON_CAMEMU"] = str(arguments.cameras)

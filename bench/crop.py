@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseloop.bench.options import make_parser
 from poseloop.drivers.replay.video import Video
 from poseloop.live.output import report as reports
 from poseloop.live.types import Colour
@@ -154,7 +154,7 @@ def _progress(done: int, of: int) -> None:
 def main() -> int:
     """Measure, print a table, write JSON."""
     data = Path(os.environ.get("POSELOOP_DATA", "."))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="openfield")
     parser.add_argument("--video", type=Path, default=data / "dlc_openfield" / "videos" / "m3v1mp4.mp4")
     parser.add_argument("--project", type=Path, default=data / "dlc_openfield")
@@ -163,7 +163,6 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take each n-th picture of the video")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     one = follow(arguments.model, arguments.video, arguments.size, arguments.frames, arguments.every, arguments.threads)
     two = jitter(arguments.model, arguments.project, arguments.size, arguments.seed, arguments.threads)

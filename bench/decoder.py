@@ -7,14 +7,13 @@ Weights are random, which changes no latency; both go the way of every model tha
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from poseloop.bench.measuring import in_turn, ratio, summary
+from poseloop.bench.options import make_parser
 from poseloop.live.output import report as reports
 
 __all__ = ["main", "measure"]
@@ -71,14 +70,13 @@ def measure(points: int, alpha: float, width: int, height: int, threads: int, ro
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--points", type=int, default=4)
     parser.add_argument("--alpha", type=float, default=0.35)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     options = {key: value for key, value in vars(arguments).items() if key != "report"}
     result = measure(**options)

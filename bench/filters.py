@@ -2,7 +2,7 @@
 
 ``python -m poseloop.bench.filters --report FILE.json`` on the recordings in POSELOOP_DATA, or
 ``python -m poseloop.bench.filters --track mine.csv --fps 100`` on a track of your own (a DeepLabCut CSV), with
-``--process-noise 300 1000 3000`` to find what suits it.
+``--process-noise 300 1000 3000`` to find what suits it. ``--poses 500`` is a short look at all of it.
 
 A track is run through a filter pose by pose, as in the loop. Truth is where the point was found at the later time, on
 the straight line between two frames. Where a track has an ensemble (five networks of one kind), the filter is given the
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseloop.bench.options import make_parser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import FilterTable
 from poseloop.live.errors import DataError
@@ -56,9 +57,17 @@ class Track:
     truth: Float64
     """(T, K, 2) px; NaN = not trusted."""
 
+    def first(self, poses: int | None) -> Track:
+        """The first so many poses; None = all."""
+        return Track(self.name, self.at_ns[:poses], self.points[:poses], self.score[:poses], self.truth[:poses])
+
 
 def error_ahead(track: Track, table: FilterTable, ahead_ms: float) -> dict[str, float]:
-    """Median, p95 and root of mean square of the distance to the truth, px; ``none`` = where the point was measured."""
+    """Median, p95 and root of mean square of the distance to the truth, px; ``none`` = where the point was measured.
+
+    Raises:
+        DataError: the track has no point to score.
+    """
     ahead_ns = round(ahead_ms * 1e6)
     points = track.points.astype(np.float32)
     score = track.score.astype(np.float32)
@@ -69,6 +78,8 @@ def error_ahead(track: Track, table: FilterTable, ahead_ms: float) -> dict[str, 
     distance[:_WARM_UP] = np.nan
     distance[~(track.score >= _GATE)] = np.nan
     counted = distance[np.isfinite(distance)]
+    if not len(counted):
+        raise DataError(f"{track.name}: expected points over the gate with a trusted truth, but there are none")
     return {
         "n": len(counted),
         "median": round(float(np.median(counted)), 3),
@@ -144,8 +155,14 @@ def _at_ns(seconds: Float64) -> npt.NDArray[np.int64]:
     return np.asarray(since_first.round(), np.int64)
 
 
-def recordings(data: Path, video: bool) -> Iterator[Track]:
-    """The tracks in the folder of recordings."""
+def recordings(data: Path, video: bool, poses: int | None = None) -> Iterator[Track]:
+    """The tracks in the folder of recordings.
+
+    Args:
+        data: the folder.
+        video: with the one that a network has to look at.
+        poses: of the video, from its beginning; None = all.
+    """
     folder = data / "eks_multiview"
     for camera in "ABC":
         # The files do not tell the rate; the laboratory's paper says 300 (Karashchuk et al., Cell Reports 2021).
@@ -159,7 +176,7 @@ def recordings(data: Path, video: bool) -> Iterator[Track]:
     yield ensemble("pupil, 60 fps", sorted((folder / "ibl-pupil").glob("*.csv")), 60.0)
     yield _tracktor(data / "tracktor_mouse" / "mouse_video_tracked.csv")
     if video:
-        yield _openfield(data / "dlc_openfield" / "videos" / "m3v1mp4.mp4")
+        yield _openfield(data / "dlc_openfield" / "videos" / "m3v1mp4.mp4", poses)
 
 
 def _tracktor(file: Path) -> Track:
@@ -170,7 +187,7 @@ def _tracktor(file: Path) -> Track:
     )
 
 
-def _openfield(file: Path) -> Track:
+def _openfield(file: Path, poses: int | None) -> Track:
     """The zoo's network on a video of another session than it was trained on."""
     import cv2
 
@@ -179,7 +196,7 @@ def _openfield(file: Path) -> Track:
     video = cv2.VideoCapture(str(file))
     found: list[Keypoints] = []
     with Network.open("openfield") as network:
-        while True:
+        while poses is None or len(found) < poses:
             more, image = video.read()
             if not more:
                 break
@@ -200,13 +217,13 @@ def _progress(done: int) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--track", type=Path, metavar="FILE.csv", help="a track of your own, instead of the recordings")
     parser.add_argument("--fps", type=float, default=30.0, help="of --track")
     parser.add_argument("--process-noise", type=float, nargs="+", metavar="Q", help="compare kalman-cv with these")
     parser.add_argument("--caution", type=float, metavar="SIGMA", help="caution_sigma of the Kalman filters")
     parser.add_argument("--no-video", action="store_true", help="leave out the video that a network has to look at")
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
+    parser.add_argument("--poses", type=int, metavar="N", help="only the first N of each track, and N timed calls")
     return parser.parse_args()
 
 
@@ -231,19 +248,22 @@ def main() -> int:
     if arguments.track is not None:
         tracks: Iterator[Track] = iter([ensemble(arguments.track.name, [arguments.track], arguments.fps)])
     elif os.environ.get("POSELOOP_DATA"):
-        tracks = recordings(Path(os.environ["POSELOOP_DATA"]), not arguments.no_video)
+        tracks = recordings(Path(os.environ["POSELOOP_DATA"]), not arguments.no_video, arguments.poses)
     else:
         print("expected --track FILE.csv, or POSELOOP_DATA to name the folder of recordings", file=sys.stderr)
         return 2
     result: dict[str, Any] = {"error_px": {}}
     print(f"error in px, median / p95{'ahead':>17}" + "".join(f"{name:>17}" for name in tables))
-    for track in tracks:
+    for whole in tracks:
+        track = whole.first(arguments.poses)
         rows = result["error_px"][track.name] = {}
         for ahead in _HORIZONS_MS:
             row = rows[f"{ahead} ms"] = {name: error_ahead(track, table, ahead) for name, table in tables.items()}
             numbers = "".join(f"{cell['median']:>9.2f} /{cell['p95']:>6.1f}" for cell in row.values())
             print(f"{track.name if ahead == 0 else '':<36}{ahead:>3} ms{numbers}")
-    result["us_for_40_keypoints"] = {name: speed(table) for name, table in tables.items() if name != "none"}
+    result["us_for_40_keypoints"] = {
+        name: speed(table, arguments.poses or 5000) for name, table in tables.items() if name != "none"
+    }
     print(f"\n{'filter + prediction of 40 keypoints, us':<42}" + f"{'p50':>10}{'p99':>10}")
     for name, taken in result["us_for_40_keypoints"].items():
         print(f"  {name:<40}{taken['p50']:>10.1f}{taken['p99']:>10.1f}")

@@ -10,7 +10,6 @@ provider is not there say so. For a GPU: ``--providers cuda,cpu --sizes 128x128,
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from poseloop.bench.measuring import Times, in_turn, ratio, summary
+from poseloop.bench.options import make_parser
 from poseloop.live.errors import ModelError
 from poseloop.live.output import report as reports
 from poseloop.live.vision.network import Network, find_model
@@ -134,7 +134,7 @@ def _sizes(text: str) -> list[tuple[int, int]]:
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--models", default="openfield,blob", help="zoo names or .onnx files, with commas")
     parser.add_argument("--sizes", type=_sizes, default="320x256,640x480", help="WIDTHxHEIGHT, with commas")
     parser.add_argument("--batches", default="1,4", help="pictures a run, with commas")
@@ -142,7 +142,6 @@ def main() -> int:
     parser.add_argument("--precisions", default="fp32", help="fp32, fp16; with commas")
     parser.add_argument("--threads", type=int, default=1, help="of a session on a CPU")
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     sizes = _sizes(arguments.sizes) if isinstance(arguments.sizes, str) else arguments.sizes
     result: dict[str, Any] = {"rows": []}

@@ -8,15 +8,14 @@ each kernel once, then the next one, so that all of them meet the same machine.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.live.output import report as reports
 from poseloop.live.types import Float32
 from poseloop.live.vision import peaks
@@ -97,13 +96,12 @@ def _centroid(
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--points", type=int, default=12)
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--columns", type=int, default=80)
     parser.add_argument("--individuals", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5000)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result = measure(arguments.points, arguments.rows, arguments.columns, arguments.individuals, arguments.rounds)
     print(

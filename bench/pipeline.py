@@ -11,7 +11,6 @@ thread, in turn.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
@@ -194,7 +194,7 @@ def _progress(done: int, of: int) -> None:
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="blob")
     parser.add_argument("--cameras", type=int, default=1)
     parser.add_argument("--width", type=int, default=640)
@@ -202,7 +202,6 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--fps", type=float, default=60.0)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result = measure(
         arguments.model,

@@ -11,7 +11,6 @@ and latency to the moment at which a trigger takes effect. A trigger is right wi
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
@@ -26,6 +25,7 @@ import numpy.typing as npt
 import serial
 import zmq
 
+from poseloop.bench.options import make_parser
 from poseloop.live import config, plugins
 from poseloop.live.config import Rig, build_rig
 from poseloop.live.output import report as reports
@@ -284,9 +284,8 @@ def measure_written(poses: int) -> dict[str, float]:
 
 def main() -> int:
     """Measure, print the tables, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--poses", type=int, default=3000, help="for the times")
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"fps": FPS, "seconds": SECONDS, "tolerance_s": TOLERANCE_S, "cost_ms": {}, "hits": {}}
     print(f"ms{'decide p50':>22}{'p99':>10}{'host adds p50':>16}{'p99':>10}")

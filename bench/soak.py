@@ -10,7 +10,6 @@ part of the run gives one row; the first one is warm-up.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.bench.pipeline import Milliseconds, Probe
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
@@ -139,14 +139,13 @@ def _show(part: int, row: dict[str, Any]) -> None:
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     data = Path(os.environ.get("POSELOOP_DATA", "."))
     parser.add_argument("--video", type=Path, default=data / "tracktor_mouse" / "mouse_video.mp4")
     parser.add_argument("--model", default="blob")
     parser.add_argument("--colour", choices=("grey", "rgb"), default="grey")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result = soak(arguments.video, arguments.model, arguments.colour, arguments.threads, arguments.minutes)
     grown, ratio = result["memory_grown_mb"], result["p99_ratio"]

@@ -10,17 +10,16 @@ aniposelib's ``triangulate`` in its fast mode and its RANSAC.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from poseloop.bench.options import make_parser
 from poseloop.live.clock import now_ns
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.geometry.calibration import CameraModel
@@ -151,10 +150,9 @@ def errors(points: int) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     """Measure, print two tables, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--points", type=int, default=20_000, help="for the errors")
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"us": speed(arguments.rounds), "errors": errors(arguments.points)}
     print(f"{f'{_POINTS} keypoints, us':<48}{'p50':>10}{'p99':>10}")

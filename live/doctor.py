@@ -18,7 +18,7 @@ from pathlib import Path
 
 from poseloop.live import jit, plugins
 from poseloop.live.config import Rig
-from poseloop.live.errors import PoseloopError
+from poseloop.live.errors import ModelError, PoseloopError
 from poseloop.live.interfaces import Checkable
 from poseloop.live.types import Colour, Finding, Level
 from poseloop.live.vision import Network
@@ -90,10 +90,10 @@ def providers(rig: Rig | None) -> Iterator[Finding]:
             with Network.open("blob", provider=name) as network:
                 network.prepare([View(64, 64, Colour.GREY)])
             yield Finding(f"provider {name}", Level.OK, "runs a model")
-        except PoseloopError as error:
+        except ModelError as error:
             needed = Level.FAIL if name in wanted else Level.WARN
-            advice = f"install its drivers, or poseloop[{PROVIDERS[name].extra}]; until then use another provider"
-            yield Finding(f"provider {name}", needed, str(error), advice)
+            advice = error.advice or f"check its drivers and poseloop[{PROVIDERS[name].extra}], or use another provider"
+            yield Finding(f"provider {name}", needed, error.what, advice)
 
 
 def drivers(rig: Rig | None) -> Iterator[Finding]:

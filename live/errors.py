@@ -70,7 +70,12 @@ class CalibrationError(PoseloopError):
 
 
 class ModelError(PoseloopError):
-    """A model file, its keypoints, or the provider that should run it."""
+    """A model file, its keypoints, or the provider that should run it: ``what`` is wrong, and perhaps ``advice``."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.what = what
+        self.advice = advice
+        super().__init__(f"{what}. {advice}" if advice else what)
 
 
 class DeviceError(PoseloopError):

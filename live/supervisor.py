@@ -26,6 +26,9 @@ _POLL_S = 0.05
 _END_S = 5.0
 """How long all processes together may take to end before they are killed; boards are off by their lease long before."""
 
+_FIRST_S = 5.0
+"""A first pose may take so long to come, whatever the run's time: cameras need a moment for their first picture."""
+
 _SILENT_S = 1.0
 """The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
 
@@ -81,6 +84,9 @@ class Supervisor:
     def run(self, seconds: float | None, stop: Stop) -> dict[str, Any]:
         """Run until ``seconds`` after the first pose, until the recordings end, or until ``stop`` is set.
 
+        Without any pose (no pulses at the trigger inputs) the time counts from the cameras' start, and is `_FIRST_S` at
+        least.
+
         When it returns, every process has ended and the outputs are off. A process that failed leaves its reason in
         `error`; the report then holds what is known.
         """
@@ -110,6 +116,7 @@ class Supervisor:
             if message["event"] == "capturing":
                 # Trigger 0 has to be every camera's first frame.
                 self._host.say("start_cameras")
+                ends_s = time.monotonic() + (float("inf") if seconds is None else max(seconds, _FIRST_S))
             if message["event"] == "started":
                 started_s = time.monotonic()
                 ends_s = started_s + (float("inf") if seconds is None else seconds)

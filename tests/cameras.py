@@ -84,6 +84,27 @@ def _fail(network: Network) -> None:
     raise RuntimeError("CUDA failure 719: unspecified launch failure")
 
 
+class Stalls(SimulatedCamera):
+    """Hangs the network at its 60th frame, as a graphics card does that waits for ever."""
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self._delivery.index == 60:
+            Network.run = _hang
+        return super().grab(into, timeout_s)
+
+
+def _hang(network: Network) -> None:
+    threading.Event().wait()
+
+
+class Untriggered(SimulatedCamera):
+    """Waits for a pulse that never comes."""
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        self._delivery._stopped.wait(timeout_s)
+        return None
+
+
 class Absent(SimulatedCamera):
     """Cannot be opened."""
 

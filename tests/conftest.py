@@ -1,11 +1,11 @@
-"""Guards that every test runs under, and where the recordings are."""
+"""Guards that every test runs under, where the recordings are, and how workers share the suite."""
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import psutil
@@ -13,9 +13,24 @@ import pytest
 
 T = TypeVar("T")
 
+
 SETTLE_S = 2.0
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 NEVER_SKIPPED_IN_CI = ("real_data", "firmware", "tensorflow")
+
+MOST_WORKERS = 4
+FIRST = ("test_packaging.py", "test_quality.py", "train/", "system/", "firmware/")
+"""What takes longest begins first: no worker is to be left with it when the others have ended."""
+ONE_BY_ONE = ("system/", "firmware/")
+"""Files whose tests share nothing, so that workers may share the file."""
+ALONE = (
+    "contracts/test_board_contract.py",
+    "contracts/test_board_signals.py",
+    "contracts/test_host_timed_contract.py",
+    "system/test_basler4.py",
+    "system/test_lease.py",
+)
+"""What measures real time runs at the end, one after the other, when the other workers have nothing left to do."""
 
 # Read by pylon when it is loaded: as many cameras as the largest rig of the tests has.
 os.environ.setdefault("PYLON_CAMEMU", "4")
@@ -104,6 +119,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run also the tests marked slow: proofs repeated, long runs")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tell how many workers share the whole suite; a part of it that is named on the command line has none."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Many tests wait for a process that starts, or for a time to pass.
+    return min(cores + 1, MOST_WORKERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand workers whole files, since a file's tests may share a costly fixture, but where `ONE_BY_ONE` says so."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = _file(nodeid)
+            if file in ALONE:
+                return "alone"
+            return nodeid if file.startswith(ONE_BY_ONE) else file
+
+    return ByFile(config, log)
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test runs, among the others: `FIRST` in its order, then what is named nowhere, then `ALONE`."""
+    file = _file(item.nodeid)
+    if file in ALONE:
+        return len(FIRST) + 1
+    return next((turn for turn, place in enumerate(FIRST) if file.startswith(place)), len(FIRST))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--slow"):
         slow = [item for item in items if "slow" in item.keywords]
@@ -113,6 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
+    items.sort(key=_turn)
 
 
 @pytest.hookimpl(wrapper=True)

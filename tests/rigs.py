@@ -115,6 +115,12 @@ def edges(folder: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+def is_on(folder: Path) -> bool:
+    """Is the board's line on, as far as its pins have told?"""
+    found = edges(folder)
+    return bool(found) and bool(found[-1]["active"])
+
+
 def wait_for(condition, timeout_s: float = 30.0) -> None:
     """Wait until it holds; fail the test if it never does."""
     ends = time.monotonic() + timeout_s

@@ -1,5 +1,6 @@
 """The guards of conftest.py, each seen to fail a test that deserves it, in a pytest of its own."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,53 @@ def test_data_absent_fails_in_ci(run, tmp_path) -> None:
 
 def test_data_present_is_used_and_marked(run, tmp_path) -> None:
     run(USES_DATA, ci="true", folder=tmp_path, args=("-m", "real_data")).assert_outcomes(passed=1)
+
+
+SHARES = """
+    import pytest
+    @pytest.mark.parametrize("number", range(6))
+    def test_{}(number): ...
+"""
+ON_TWO = ("-v", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+
+
+def test_a_file_has_one_worker_unless_its_tests_share_nothing_and_what_measures_is_last(pytester) -> None:
+    pytester.makeini(MARKERS)
+    pytester.makeconftest(CONFTEST)
+    places = {
+        "system/test_lease": "measures",
+        "test_some": "whole",
+        "test_other": "other",
+        "system/test_it": "single",
+    }
+    for place, name in places.items():
+        file = pytester.path / f"{place}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(SHARES.format(name)), encoding="utf-8")
+    result = pytester.runpytest_subprocess(*ON_TWO)
+    result.assert_outcomes(passed=24)
+    passed = [line.split() for line in result.outlines if "PASSED" in line]
+    workers = {name: {worker for worker, *_, nodeid in passed if f"test_{name}[" in nodeid} for name in places.values()}
+    assert {name: len(found) for name, found in workers.items()} == {"measures": 1, "whole": 1, "other": 1, "single": 2}
+    assert all("test_single" in nodeid for *_, nodeid in passed[:2])
+    assert all("test_measures" in nodeid for *_, nodeid in passed[-2:])
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"), [("os._exit(3)", "crashed while running"), ("time.sleep(600)", "Timeout (0:00:")]
+)
+def test_a_test_that_crashes_or_hangs_ends_the_run_and_is_named(run, fault: str, shown: str) -> None:
+    text = f"import os, time\n\n\ndef test_before(): ...\n\n\ndef test_dies():\n    {fault}\n"
+    timeout = ("-o", "faulthandler_timeout=3", "-o", "faulthandler_exit_on_timeout=true")
+    result = run(text, args=(*ON_TWO, "--max-worker-restart", "0", *timeout))
+    assert result.ret == 1
+    assert any("test_dies" in line and "FAILED" in line for line in result.outlines)
+    assert shown in result.stdout.str() + result.stderr.str()
+
+
+def test_the_whole_suite_has_workers_and_a_named_part_has_none(run, pytester) -> None:
+    ask = ("-v", "-n", "auto", "--dist", "loadscope", "-o", "testpaths=.")
+    assert "[gw0]" in run("def test_some(): ...", args=ask).stdout.str()
+    named = run("def test_some(): ...", args=(*ask, str(pytester.path)))
+    named.assert_outcomes(passed=1)
+    assert "[gw0]" not in named.stdout.str()

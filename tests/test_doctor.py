@@ -49,6 +49,13 @@ def test_a_provider_counts_when_a_model_runs_on_it() -> None:
     assert found["provider cuda"] is Level.FAIL
 
 
+def test_what_to_do_about_a_provider_is_said_once(tmp_path: Path) -> None:
+    wanted = rig(old='"simulated_animal"', new='"simulated_animal"\nprovider = "cuda"')
+    (finding,) = [one for one in doctor.providers(wanted) if one.subject == "provider cuda"]
+    assert "pip install 'poseloop[gpu]'" in finding.advice
+    assert "pip install" not in finding.text
+
+
 def test_a_provider_that_is_offered_and_does_not_run_is_no_failure_unless_it_is_wanted(monkeypatch) -> None:
     monkeypatch.setattr(doctor, "available_providers", lambda: ["cuda", "cpu"])
     (cuda, cpu) = doctor.providers(None)

@@ -12,7 +12,6 @@ order; each measures itself, from the picture in memory to the points. Needs the
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 
 from poseloop.bench.measuring import Times, ratio, summary
+from poseloop.bench.options import make_parser
 from poseloop.bench.peers.worker import Worker
 from poseloop.live.errors import DataError
 from poseloop.live.output import report as reports
@@ -154,7 +154,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def main() -> int:
     """Measure, print two tables, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--python", type=Path, required=True, help="of the environment with deeplabcut-live")
     parser.add_argument("--checkpoint", type=Path, required=True, help="what poseloop train left beside its model")
     parser.add_argument("--model", default="openfield", help="the model that it belongs to, or one like it")
@@ -163,7 +163,6 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", type=_size, default=list(SIZES), metavar="WIDTHxHEIGHT")
     parser.add_argument("--threads", type=int, default=2, help="of each of them")
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"same": [], "best": []}
     with tempfile.TemporaryDirectory() as made:

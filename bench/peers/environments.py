@@ -12,6 +12,8 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from poseloop.bench.options import make_parser
+
 __all__ = ["REQUIREMENTS", "create", "main", "python_of"]
 
 REQUIREMENTS: Mapping[str, Sequence[str]] = {
@@ -41,7 +43,7 @@ def create(peer: str, folder: Path) -> Path:
 
 def main() -> int:
     """Make one environment and say where its Python is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, report=False)
     parser.add_argument("peer", choices=tuple(REQUIREMENTS))
     parser.add_argument("folder", type=Path, help="where; the peer's name is added")
     parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)

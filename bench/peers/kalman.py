@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from poseloop.bench.measuring import Times, ratio, summary
+from poseloop.bench.options import make_parser
 from poseloop.bench.peers.worker import Worker
 from poseloop.live.config import FilterTable
 from poseloop.live.motion.filters import Filter
@@ -57,10 +57,9 @@ def measure(python: Path, points: int, rounds: int) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--python", type=Path, required=True, help="of the environment with deeplabcut-live")
     parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"rows": []}
     for points in _POINTS:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from poseloop.drivers.blocks import BlockCounter
 from poseloop.drivers.genicam.aravis import SUCCESS, Aravis, AravisError, Found
+from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.pixels import COLOURS, PIXELS, fill
 from poseloop.live import config
 from poseloop.live.clock import now_ns
@@ -37,7 +38,7 @@ _NEAR = 1e-3
 """Cameras hold times and gains as fixed-point numbers: a relative difference below this is the same value."""
 
 
-class GenicamCamera:
+class GenicamCamera(NamedCamera):
     """Delivers a camera's frames; see `poseloop.live.interfaces.Camera`."""
 
     class Settings(config.Settings):
@@ -63,39 +64,17 @@ class GenicamCamera:
         """Frames that wait while nobody fetches them; the oldest are dropped for newer ones."""
 
     def __init__(self, name: str, settings: Any) -> None:
-        self._name = name
+        super().__init__(name)
         self._settings: GenicamCamera.Settings = settings
         self._lock = threading.Lock()
         """Held while a frame is grabbed: whoever has it after ``stop`` knows that no grab is under way."""
         self._stopped = threading.Event()
         self._stopped.set()
-        self._format: CameraFormat | None = None
         self._camera: int | None = None
         self._stream: int | None = None
         self._pixels = ""
         self.failed = 0
         """Buffers that came incomplete since ``start``; each is a gap in the index, too."""
-
-    @property
-    def name(self) -> str:
-        """Name in the rig file."""
-        return self._name
-
-    @property
-    def format(self) -> CameraFormat:
-        """Size and colour of every frame.
-
-        Raises:
-            ConnectError: the camera is not open.
-        """
-        if self._format is None:
-            raise ConnectError(self._name, "expected open() before its format is asked for")
-        return self._format
-
-    @property
-    def finished(self) -> bool:
-        """Never: a camera goes on."""
-        return False
 
     def open(self) -> None:
         """Connect, set everything, read it back; again: does nothing.

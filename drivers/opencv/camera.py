@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.opencv import usb
 from poseloop.live import config
 from poseloop.live.clock import now_ns
@@ -39,7 +40,7 @@ _NEAR = 0.01
 """Cameras give rates as fractions, such as 30.00003: a relative difference below this is the same value."""
 
 
-class OpenCVCamera:
+class OpenCVCamera(NamedCamera):
     """Delivers a USB camera's newest frame; see `poseloop.live.interfaces.Camera`."""
 
     class Settings(config.Settings):
@@ -62,10 +63,9 @@ class OpenCVCamera:
         """In the camera's own unit."""
 
     def __init__(self, name: str, settings: Any) -> None:
-        self._name = name
+        super().__init__(name)
         self._settings: OpenCVCamera.Settings = settings
         self._capture: Any = None
-        self._format: CameraFormat | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         """Guards what follows; notified when a frame has come or gone, at the end, and by ``stop``."""
@@ -73,22 +73,6 @@ class OpenCVCamera:
         self._ended = False
         self._stamp: Stamp | None = None
         self._held: Image | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in the rig file."""
-        return self._name
-
-    @property
-    def format(self) -> CameraFormat:
-        """Size and colour of every frame.
-
-        Raises:
-            ConnectError: the camera is not open.
-        """
-        if self._format is None:
-            raise ConnectError(self._name, "expected open() before its format is asked for")
-        return self._format
 
     @property
     def waits(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from poseloop.drivers.blocks import BlockCounter
+from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.pixels import COLOURS, fill
 from poseloop.drivers.pylon import sdk, setup
 from poseloop.drivers.pylon.clock import CameraClock
@@ -42,7 +43,7 @@ _GIVE_UP_NS = 1_000_000_000
 """A software trigger that has brought no frame for this long never will."""
 
 
-class BaslerCamera:
+class BaslerCamera(NamedCamera):
     """Delivers a Basler camera's frames; see `poseloop.live.interfaces.Camera`."""
 
     class Settings(config.Settings):
@@ -76,7 +77,7 @@ class BaslerCamera:
         moments in which the computer does something else, and cost a picture's memory each."""
 
     def __init__(self, name: str, settings: Any) -> None:
-        self._name = name
+        super().__init__(name)
         self._settings: BaslerCamera.Settings = settings
         self._lock = threading.Lock()
         """Held while a frame is grabbed: whoever has it after ``stop`` knows that no grab is under way."""
@@ -85,31 +86,9 @@ class BaslerCamera:
         self._pylon: Any = None
         self._genicam: Any = None
         self._camera: Any = None
-        self._format: CameraFormat | None = None
         self._trigger = "free"
         self.failed = 0
         """Buffers that came incomplete since ``start``; each is a gap in the index, too."""
-
-    @property
-    def name(self) -> str:
-        """Name in the rig file."""
-        return self._name
-
-    @property
-    def format(self) -> CameraFormat:
-        """Size and colour of every frame.
-
-        Raises:
-            ConnectError: the camera is not open.
-        """
-        if self._format is None:
-            raise ConnectError(self._name, "expected open() before its format is asked for")
-        return self._format
-
-    @property
-    def finished(self) -> bool:
-        """Never: a camera goes on."""
-        return False
 
     @property
     def device(self) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
+from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.paced import Delivery, Pace
 from poseloop.drivers.replay.pictures import Pictures
 from poseloop.drivers.replay.video import Video
@@ -46,7 +47,7 @@ class Recording(Protocol):
         """Let go of the files; idempotent."""
 
 
-class ReplayCamera:
+class ReplayCamera(NamedCamera):
     """Delivers a recording's frames; see `poseloop.live.interfaces.Camera`."""
 
     class Settings(config.Settings):
@@ -67,11 +68,10 @@ class ReplayCamera:
         """Begin again at the end, for ever; the index goes on counting."""
 
     def __init__(self, name: str, settings: Any) -> None:
-        self._name = name
+        super().__init__(name)
         self._settings: ReplayCamera.Settings = settings
         self._delivery = Delivery(self._settings.pace)
         self._recording: Recording | None = None
-        self._format: CameraFormat | None = None
         self._finished = False
         self._rewound = True
         self._next_ns: int | None = None
@@ -79,22 +79,6 @@ class ReplayCamera:
         self._last_ns = 0
         self._round_ns = 0
         self._in_round = 0
-
-    @property
-    def name(self) -> str:
-        """Name in the rig file."""
-        return self._name
-
-    @property
-    def format(self) -> CameraFormat:
-        """Size and colour of every frame.
-
-        Raises:
-            ConnectError: the camera is not open.
-        """
-        if self._format is None:
-            raise ConnectError(self._name, "expected open() before its format is asked for")
-        return self._format
 
     @property
     def waits(self) -> bool:

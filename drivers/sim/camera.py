@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.paced import Delivery, Pace
 from poseloop.drivers.sim.painter import Painter
 from poseloop.drivers.sim.scene import Scene
@@ -34,7 +35,7 @@ class _Artist(Protocol):
     def paint(self, into: Image, body: Body | None, number: int) -> None: ...
 
 
-class SimulatedCamera:
+class SimulatedCamera(NamedCamera):
     """Draws frame i of the animal at ``i / fps`` seconds; see `poseloop.live.interfaces.Camera`.
 
     Nothing is skipped when frames are fetched late (see `poseloop.drivers.paced`), and every trigger is accepted.
@@ -86,7 +87,7 @@ class SimulatedCamera:
     """What `truth` tells, in its order."""
 
     def __init__(self, name: str, settings: Any) -> None:
-        self._name = name
+        super().__init__(name)
         self._settings: SimulatedCamera.Settings = settings
         self._delivery = Delivery(self._settings.pace)
         self._painter: _Artist | None = None
@@ -103,24 +104,6 @@ class SimulatedCamera:
             self._view = PerspectiveView(s.width, s.height, s.focal_px, s.distortion, s.position_mm, s.target_mm)
         # Cameras of one rig must not lose the same frames, nor have the same noise.
         self._own_seed = zlib.crc32(f"{s.seed} {name}".encode())
-
-    @property
-    def name(self) -> str:
-        """Name in the rig file."""
-        return self._name
-
-    @property
-    def format(self) -> CameraFormat:
-        """Size and colour of every frame.
-
-        Raises:
-            ConnectError: the camera is not open.
-        """
-        if self._painter is None:
-            raise ConnectError(self._name, "expected open() before its format is asked for")
-        return CameraFormat(
-            self._settings.width, self._settings.height, Colour(self._settings.colour), self._settings.fps
-        )
 
     @property
     def waits(self) -> bool:
@@ -143,6 +126,7 @@ class SimulatedCamera:
                 else:
                     self._painter = Scene(arena, self._view, s.noise, s.seed, self._own_seed)
                 self._canvas = np.empty((s.height, s.width, 3), np.uint8)
+                self._format = CameraFormat(s.width, s.height, Colour(s.colour), s.fps)
 
     def start(self, trigger: str) -> None:
         """Begin at frame 0; frame times count from the start of the rig's first camera.
@@ -196,7 +180,7 @@ class SimulatedCamera:
         """Forget the pictures; idempotent."""
         self.stop()
         with self._delivery.lock:
-            self._painter = None
+            self._painter = self._format = None
 
     @classmethod
     def discover(cls) -> Sequence[str]:

@@ -88,6 +88,7 @@ class Synchroniser:
         self._matcher: Matcher = (ByTime if by_time else ByCount)(len(cameras), tolerance_ns, self._drop_frame)
         self._ready: deque[FrameSet] = deque()
         self._finished = [False] * len(cameras)
+        self._drained = ""
         self._seen_ns = [clock()] * len(cameras)
         self.sets = Counts()
         self.cameras = {name: Counts() for name in cameras}
@@ -115,6 +116,10 @@ class Synchroniser:
         """Take over one frame of camera number ``camera``; called by that camera's thread."""
         with self._lock:
             self.cameras[frame.camera].captured += 1
+            if self._drained:
+                # From a camera that hung in its driver while the run ended.
+                self._drop_frame(frame, self._drained)
+                return
             now = self._clock()
             self._seen_ns[camera] = now
             self._matcher.tracks[camera].away = False
@@ -193,8 +198,12 @@ class Synchroniser:
             self._drop(frames, reason)
 
     def drain(self, reason: str) -> None:
-        """Drop everything that waits; afterwards captured = processed + dropped, for sets and for every camera."""
+        """Drop everything that waits; afterwards captured = processed + dropped, for sets and for every camera.
+
+        A frame that still comes is dropped for the same reason.
+        """
         with self._lock:
+            self._drained = reason
             self._close_up_to(len(self._matcher.pending), self._clock())
             while self._ready:
                 self._drop(self._ready.popleft(), reason)

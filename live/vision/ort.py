@@ -139,7 +139,7 @@ class OnnxRuntime:
             )
         elif provider.package in found:
             advice = f"{provider.package} is installed: check that its device, driver and libraries are there"
-        return ModelError(f"provider {self._wanted!r} ({provider.names[0]}) is not available: {why}. {advice}")
+        return ModelError(f"provider {self._wanted!r} ({provider.names[0]}) is not available: {why}", advice)
 
     def _load(self, shape: tuple[int, int, int, int] | None, graph: bool = False) -> Any:
         ort = _onnxruntime()
@@ -196,8 +196,8 @@ def _onnxruntime() -> Any:
         ort = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise ModelError(
-            f"expected ONNX Runtime to be installed, but importing it says: {error}. Install one of "
-            f"`pip install 'poseloop[cpu]'`, `'poseloop[gpu]'` or `'poseloop[openvino]'`"
+            f"expected ONNX Runtime to be installed, but importing it says: {error}",
+            "Install one of `pip install 'poseloop[cpu]'`, `'poseloop[gpu]'` or `'poseloop[openvino]'`",
         ) from error
     # Some of its builds report to their maker; nothing about an experiment leaves the lab.
     if hasattr(ort, "disable_telemetry_events"):

@@ -58,7 +58,7 @@ def test_a_track_of_ones_own_is_scored_and_reported(tmp_path: Path) -> None:
     rows = ["scorer,a,a,a", "bodyparts,p,p,p", "coords,x,y,likelihood", *[f"{i},{i},7,1" for i in range(60)]]
     (tmp_path / "mine.csv").write_text("\n".join(rows), encoding="utf-8")
     command = (sys.executable, "-m", "poseloop.bench.filters", "--track", "mine.csv", "--fps", "100")
-    noise = ("--process-noise", "100", "1000")
+    noise = ("--process-noise", "100", "1000", "--poses", "50")
     done = subprocess.run([*command, *noise, "--report", "r.json"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))

@@ -74,6 +74,22 @@ def test_a_later_frame_proves_that_a_camera_missed_this_one() -> None:
     assert bench.sync.lost == {"a": 0, "b": 1}
 
 
+def test_a_frame_that_comes_after_the_end_is_counted_for_it() -> None:
+    """Of a camera that hung in its driver, and came out of it when the counts were about to be reported."""
+    bench = Bench()
+    bench.put(0, 0)
+    bench.put(1, 0)
+    assert bench.take() == (0, "ab")
+    bench.put(0, 1)
+    bench.sync.drain("shutdown")
+    bench.put(1, 0)
+    bench.put(1, 5)
+    assert bench.dropped("a") == {"shutdown": 1}
+    assert bench.dropped("b") == {"shutdown": 2}
+    assert len(bench.released) == 5
+    assert bench.sync.sets.captured == bench.sync.sets.processed + bench.sync.sets.dropped["shutdown"] == 2
+
+
 def test_a_missing_camera_is_waited_for_so_long_and_its_late_frame_is_counted() -> None:
     bench = Bench()
     bench.put(0, 0)

@@ -71,6 +71,25 @@ def test_gaps_in_the_sequence_are_counted_as_lost(publisher: Publisher) -> None:
         assert subscriber.lost == 3
 
 
+def test_a_slow_subscriber_loses_its_own_poses_and_nobody_elses(publisher: Publisher) -> None:
+    """Far more poses than its queues hold; it is told how many it has missed, and never gets one out of order."""
+    count = 20_000
+    with connected(publisher, queued=100) as quick, connected(publisher, queued=1) as slow:
+        for sequence in range(count):
+            publisher.send_pose(replace(make_pose(), sequence=sequence))
+            while sequence % 10 == 9 and quick.received <= sequence:
+                assert quick.poll(5), "nobody waits for the slow one"
+                quick.drain()
+        late: list[int] = []
+        while not slow.ended:
+            late += [pose.sequence for pose in slow.drain()]
+            publisher.send_end(count)
+        assert (quick.received, quick.lost) == (count, 0)
+        assert late == sorted(set(late))
+        assert 0 < len(late) < count
+        assert slow.lost == count - slow.received
+
+
 def test_an_address_in_use_is_named(publisher: Publisher) -> None:
     taken = publisher.endpoints["poses"]
     second = Publisher(Publish(poses=ANY, health=taken, previews=ANY), HEADER)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rigs import ALWAYS_INSIDE, POSELOOP, SIMULATED, edges, poseloop, processes_in, write_rig
+from rigs import ALWAYS_INSIDE, POSELOOP, SIMULATED, edges, is_on, poseloop, processes_in, write_rig
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and limits, /dev/full")
@@ -40,6 +40,19 @@ def test_a_network_that_fails_stops_the_rig_with_outputs_off(tmp_path: Path) -> 
     assert processes_in(tmp_path) == {}
 
 
+def test_a_network_that_hangs_loses_the_lease_and_is_left_behind(tmp_path: Path) -> None:
+    rig = write_rig(tmp_path, ALWAYS_INSIDE, with_camera("Stalls", second=False))
+    done = poseloop("run", rig, "--seconds", 4, "--headless", "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "'simulated_animal' on 'cpu': expected to have run on set" in done.stderr
+    assert "was killed" not in done.stderr
+    assert not is_on(tmp_path)
+    frames = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["frames"]
+    assert frames["captured"] == frames["processed"] + sum(frames["dropped"].values())
+    assert frames["dropped"]["failed"] == 1
+    assert processes_in(tmp_path) == {}
+
+
 def test_a_lost_camera_leaves_gaps_that_hold_commands_back_and_comes_back(tmp_path: Path) -> None:
     rig = write_rig(tmp_path, ALWAYS_INSIDE, with_camera("Returns", second=True))
     done = poseloop("run", rig, "--seconds", 4, "--headless", "--report", "r.json", cwd=tmp_path)
@@ -66,6 +79,19 @@ def test_a_hung_camera_is_told_of_left_behind_and_makes_the_run_fail(tmp_path: P
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["cameras"]["side"]["state"] == "hung"
     assert report["frames"]["processed"] > 60
+    assert processes_in(tmp_path) == {}
+
+
+def test_a_run_without_any_pulse_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    """A rig whose trigger wire is not plugged in must not hold up whoever runs one session after the other."""
+    rig = write_rig(tmp_path, ALWAYS_INSIDE, with_camera("Untriggered", second=False))
+    done = poseloop("run", rig, "--seconds", 1, "--headless", "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "camera top: delivers nothing; is it triggered?" in done.stderr
+    assert "stopped before the first frame" in done.stdout
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["ended"] == "the time was over"
+    assert (report["frames"]["captured"], report["triggers"]["sent"]) == (0, 0)
     assert processes_in(tmp_path) == {}
 
 

@@ -36,6 +36,21 @@ def test_a_recorded_mouse_puts_its_snout_into_a_region_and_a_pulse_goes_out(
 
 
 @pytest.mark.slow
+def test_every_frame_of_a_whole_recording_is_accounted_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
+    report = run("openfield.toml", tmp_path)
+    assert report["ended"] == "the recordings have ended"
+    for counts in (report["frames"], report["cameras"]["top"]):
+        assert counts["captured"] == 2330
+        assert counts["processed"] + sum(counts["dropped"].values()) == 2330
+    assert report["cameras"]["top"]["lost"] == 0
+    triggers = report["triggers"]
+    assert triggers["sent"] == triggers["acknowledged"] + triggers["refused"] + triggers["lost"] > 0
+
+
+@pytest.mark.slow
 def test_as_fast_as_possible_skips_no_frame(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
     report = run("tracktor.toml", tmp_path)

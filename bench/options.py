@@ -1,0 +1,37 @@
+"""The command line that the benchmarks share: a description from the script's docstring, and ``--report``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+__all__ = ["make_parser"]
+
+_ITEM = re.compile(r"\n(?=\d+\. )")
+
+
+def make_parser(text: str | None, report: bool = True) -> argparse.ArgumentParser:
+    """Make a parser for a script.
+
+    Args:
+        text: the script's docstring; its paragraphs and numbered items are filled to the terminal's width.
+        report: it has ``--report``.
+    """
+    width = shutil.get_terminal_size().columns - 2
+    parts = ["\n".join(_fill(item, width) for item in _ITEM.split(part)) for part in (text or "").strip().split("\n\n")]
+    parser = argparse.ArgumentParser(
+        description="\n\n".join(parts), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if report:
+        parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers here, too")
+    return parser
+
+
+def _fill(text: str, width: int) -> str:
+    indent = "   " if text[:1].isdigit() else ""
+    joined = " ".join(text.split())
+    # A command that is to be typed keeps its words whole.
+    return textwrap.fill(joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
