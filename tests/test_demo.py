@@ -13,9 +13,10 @@ from poseloop.live.commands import demo
 from poseloop.live.commands.demo_film import Film, Shot
 from poseloop.live.config import Rig, load_rig
 from poseloop.live.errors import DataError
-from poseloop.live.geometry import Calibration
+from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.output import wire
 from poseloop.live.types import Keypoints, Pose
+from poseloop.live.vision import Network
 
 KEYPOINTS = ("tailbase", "snout", "rightear", "leftear")
 """Another order than the simulation's: they are found by their names."""
@@ -120,3 +121,34 @@ def test_a_clip_that_cannot_be_written_leaves_nothing(
     with pytest.raises(DataError, match="cannot be written"):
         film.write([Shot(pose_of(cameras, 3), {})], tmp_path / "absent" / "c.mp4", tmp_path / "c.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_network_finds_the_animal_from_every_side_and_in_the_world(rig: Rig) -> None:
+    """On the demo's own walk, which the network was not trained on."""
+    walk = {"pace": "none", "fps": 1.3, "frames": 12}
+    cameras = [table.plugin(name, table.options.model_copy(update=walk)) for name, table in rig.cameras.items()]
+    found, truth = [], []
+    with Network.open(rig.model.file) as network:
+        for camera in cameras:
+            camera.open()
+            camera.start("free")
+        for index in range(walk["frames"]):
+            images = [np.empty(camera.format.shape, np.uint8) for camera in cameras]
+            for camera, image in zip(cameras, images, strict=True):
+                assert camera.grab(image, 60.0) is not None
+            found.append(network.infer(images))
+            truth.append([camera.truth(index) for camera in cameras])
+        for camera in cameras:
+            camera.close()
+    xy = np.array([keypoints.xy[:, 0] for keypoints in found], np.float64)
+    score = np.array([keypoints.score[:, 0] for keypoints in found], np.float64)
+    errors = np.linalg.norm(xy - truth, axis=-1)
+    assert (np.median(errors, axis=(0, 2)) < 2.0).all()
+    assert (score > rig.gates.score).mean() > 0.97
+    calibration = Calibration([camera.model for camera in cameras])
+    points = np.moveaxis(xy, 0, 1).reshape(len(cameras), -1, 2)
+    xyz, _, _ = triangulate(calibration, points, np.moveaxis(score, 0, 1).reshape(len(cameras), -1))
+    world = np.concatenate([cameras[0].truth_xyz(index) for index in range(walk["frames"])])
+    off_mm = np.linalg.norm(xyz - world, axis=1)
+    assert np.isfinite(off_mm).mean() > 0.97
+    assert np.nanmedian(off_mm) < 3.0

@@ -191,10 +191,10 @@ def _frustum(camera: CameraModel) -> Float32:
 
 def _from_outside() -> CameraModel:
     """A camera that sees the demo's whole rig."""
-    position, target = np.array([150.0, -1050.0, 560.0]), np.array([10.0, 0.0, 150.0])
+    position, target = np.array([110.0, -1050.0, 560.0]), np.array([5.0, 0.0, 150.0])
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
     rotation = np.array([right, np.cross(forward, right), forward])
-    matrix = np.array([[430.0, 0, 159.5], [0, 430, 119.5], [0, 0, 1]])
+    matrix = np.array([[385.0, 0, 159.5], [0, 385, 119.5], [0, 0, 1]])
     return CameraModel("outside", (320, 240), matrix, np.zeros(0), rotation, -rotation @ position)
