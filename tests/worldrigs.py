@@ -8,10 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from poseloop.drivers.sim.view import PerspectiveView
 from poseloop.live.config import load_rig
 from poseloop.live.geometry import Calibration
-from poseloop.live.geometry.calibration import CameraModel
 
 PLACES = {"left": (-250.0, -300.0, 280.0), "right": (280.0, -260.0, 260.0), "back": (0.0, 330.0, 300.0)}
 RIG = """
@@ -52,13 +50,8 @@ def write(folder: Path, *names: str, frames: int = 40, extra: str = "") -> Path:
 
 
 def calibration_of(tables: Iterable[tuple[str, Any]]) -> Calibration:
-    models = []
     # Another order than the rig's: cameras are found by their names.
-    for name, table in sorted(tables):
-        view = table.build(name).view
-        assert isinstance(view, PerspectiveView)
-        models.append(CameraModel(name, view.size, view.matrix, view.distortion, view.rotation, view.translation))
-    return Calibration(models)
+    return Calibration([table.build(name).model for name, table in sorted(tables)])
 
 
 def change(folder: Path, name: str, /, **values: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,22 +17,18 @@ from pydantic import Field, model_validator
 
 from poseloop.drivers.named import NamedCamera
 from poseloop.drivers.paced import Delivery, Pace
-from poseloop.drivers.sim.painter import Painter
 from poseloop.drivers.sim.scene import Scene
 from poseloop.drivers.sim.view import PerspectiveView, TopView
 from poseloop.drivers.sim.world import KEYPOINTS, Animal, Arena, Body
 from poseloop.live import config
 from poseloop.live.errors import ConnectError
+from poseloop.live.geometry.calibration import CameraModel
 from poseloop.live.types import CameraFormat, Colour, Image, Stamp
 
 __all__ = ["SimulatedCamera"]
 
 Float64 = npt.NDArray[np.float64]
 Vector = tuple[float, float, float]
-
-
-class _Artist(Protocol):
-    def paint(self, into: Image, body: Body | None, number: int) -> None: ...
 
 
 class SimulatedCamera(NamedCamera):
@@ -90,7 +86,7 @@ class SimulatedCamera(NamedCamera):
         super().__init__(name)
         self._settings: SimulatedCamera.Settings = settings
         self._delivery = Delivery(self._settings.pace)
-        self._painter: _Artist | None = None
+        self._painter: Scene | None = None
         self._frame = -1
         self._lost = False
         self._late_ns = 0
@@ -121,10 +117,7 @@ class SimulatedCamera(NamedCamera):
             if self._painter is None:
                 s = self._settings
                 arena = Arena(s.arena_width_mm, s.arena_height_mm)
-                if isinstance(self._view, TopView):
-                    self._painter = Painter(s.width, s.height, arena, self._view, s.noise, s.seed)
-                else:
-                    self._painter = Scene(arena, self._view, s.noise, s.seed, self._own_seed)
+                self._painter = Scene(arena, self._view, s.noise, s.seed, self._own_seed)
                 self._canvas = np.empty((s.height, s.width, 3), np.uint8)
                 self._format = CameraFormat(s.width, s.height, Colour(s.colour), s.fps)
 
@@ -165,7 +158,7 @@ class SimulatedCamera(NamedCamera):
             self._frame, self._lost, self._late_ns = number, lost < s.loss, round(late * s.jitter_ms * 1e6)
         return self._lost and number == self._frame
 
-    def _paint(self, painter: _Artist, into: Image, body: Body | None, index: int) -> None:
+    def _paint(self, painter: Scene, into: Image, body: Body | None, index: int) -> None:
         if self._settings.colour == "rgb":
             painter.paint(into, body, index)
         else:
@@ -185,12 +178,20 @@ class SimulatedCamera(NamedCamera):
     @classmethod
     def discover(cls) -> Sequence[str]:
         """One line: it is always there."""
-        return ("simulated animal in its arena, seen from above",)
+        return ("simulated animal in its arena, seen from above or from any side",)
 
     @property
     def view(self) -> TopView | PerspectiveView:
         """How world becomes picture; in perspective with the matrices of a calibration."""
         return self._view
+
+    @property
+    def model(self) -> CameraModel | None:
+        """The same as a calibration has it; None for the view from far above, which no lens has."""
+        view = self._view
+        if not isinstance(view, PerspectiveView):
+            return None
+        return CameraModel(self._name, view.size, view.matrix, view.distortion, view.rotation, view.translation)
 
     def truth(self, index: int) -> Float64:
         """(K, 2) px: where the keypoints of frame ``index`` are; x right, y down, pixel centres at integers.

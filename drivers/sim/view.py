@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from poseloop.drivers.sim.world import Arena
 
-__all__ = ["WALL_MM", "PerspectiveView", "TopView"]
+__all__ = ["WALL_MM", "PerspectiveView", "TopView", "View"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -18,11 +19,31 @@ WALL_MM = 12.0
 """Width of the wall that is seen around the floor."""
 
 
+class View(Protocol):
+    """How a camera sees the world."""
+
+    size: tuple[int, int]
+    """Width and height of its pictures, px."""
+
+    def to_px(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N, 2) px: x right, y down, pixel centres at integers; NaN behind the camera."""
+
+    def depth_mm(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N,) mm: which points are farther away; only differences have a meaning for all views."""
+
+    def scale(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N,) px that a millimetre has there."""
+
+    def floor_mm(self) -> tuple[Float64, Float64]:
+        """Where each pixel's line of sight meets the floor: x and y (H, W) mm; NaN where it does not."""
+
+
 class TopView:
     """Looks straight down from far above: millimetres times a scale, height without effect."""
 
     def __init__(self, width: int, height: int, arena: Arena) -> None:
         """Fit the arena and its wall into ``width`` x ``height`` px."""
+        self.size = width, height
         self.px_per_mm = min(width / (arena.width_mm + 2 * WALL_MM), height / (arena.height_mm + 2 * WALL_MM))
         # Pixel centres lie at integers, so the picture's middle is half a pixel before width / 2.
         self._middle = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -32,6 +53,23 @@ class TopView:
         """(N, 2) or (N, 3) mm → (N, 2) px: x right, y down, pixel centres at integers."""
         px: Float64 = self._middle + points[:, :2] * self._scale
         return px
+
+    def depth_mm(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N,) mm under the floor: the higher, the nearer."""
+        depth: Float64 = -points[:, 2]
+        return depth
+
+    def scale(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N,) px that a millimetre has there: everywhere the same."""
+        return np.full(len(points), self.px_per_mm)
+
+    def floor_mm(self) -> tuple[Float64, Float64]:
+        """Where each pixel's line of sight meets the floor: x and y (H, W) mm."""
+        width, height = self.size
+        x = (np.arange(width) - self._middle[0]) / self._scale[0]
+        y = (np.arange(height) - self._middle[1]) / self._scale[1]
+        across, down = np.meshgrid(x, y)
+        return across, down
 
 
 class PerspectiveView:
@@ -81,6 +119,11 @@ class PerspectiveView:
         """(N, 3) mm → (N,) mm in front of the camera."""
         depth: Float64 = points @ self.rotation[2] + self.translation[2]
         return depth
+
+    def scale(self, points: Float64) -> Float64:
+        """(N, 3) mm → (N,) px that a millimetre has there, near the optical axis."""
+        scale: Float64 = self.matrix[0, 0] / np.maximum(self.depth_mm(points), 1.0)
+        return scale
 
     def to_px(self, points: Float64) -> Float64:
         """(N, 3) mm → (N, 2) px; NaN behind the camera."""

@@ -23,17 +23,26 @@ SKELETON = (("snout", "leftear"), ("snout", "rightear"), ("leftear", "tailbase")
 _PERIOD_S = 5.0
 """One figure of eight: twice through the middle, once into each quarter of the arena."""
 
-# Millimetres along and to the left of the axis of the body or head, and above the floor.
-_NECK = (22.0, 0.0, 15.0)
-_TAILBASE = (-38.0, 0.0, 12.0)
-_SNOUT = (30.0, 0.0, 10.0)
-_LEFT_EAR = (8.0, 11.5, 20.0)
-_RIGHT_EAR = (8.0, -11.5, 20.0)
+_REAR_EVERY_S = 2.1
+_REAR = 0.95
+"""How far the trunk is raised at most, rad."""
+_NOD = 0.5
+"""The head is raised by this share of that."""
+_HASTE = 0.75
+"""By so much slower than on average it walks at the height of a rearing, and faster in between."""
+
+_HIPS = (-30.0, 14.0)
+"""Millimetres forward of the body's middle, and above the floor: the trunk is raised about them."""
+_ON_TRUNK = np.array([[52.0, 0.0, 1.0], [-8.0, 0.0, -2.0]])
+"""Neck and tail base: millimetres forward, left and up from the hips."""
+_ON_HEAD = np.array([[30.0, 0.0, -5.0], [8.0, 11.5, 5.0], [8.0, -11.5, 5.0]])
+"""Snout, left and right ear, from the neck."""
 _REACH_MM = 54.0
 """From the middle of the body to the farthest part of it."""
 
 _TAIL_STEPS = 7
 _TAIL_MM = 62.0
+_TAIL_Z_MM = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +57,22 @@ class Arena:
 class Body:
     """The whole animal at one time."""
 
-    centre: Float64
-    """(2,) mm, on the floor."""
-    heading: float
-    """Direction of the trunk, rad, counter-clockwise from x."""
-    head: float
-    """Direction of the head, rad."""
+    hips: Float64
+    """(3,) mm: where the trunk is raised."""
+    trunk: Float64
+    """(3, 3): rows are its forward, left and up in the world, so that a part of it is at ``hips + part @ trunk``."""
     neck: Float64
-    """(2,) mm: where the head turns."""
+    """(3,) mm: where the head turns."""
+    head: Float64
+    """(3, 3): like ``trunk``."""
     keypoints: Float64
     """(K, 3) mm."""
     tail: Float64
-    """(T, 2) mm, from the tail base to the tip."""
+    """(T, 3) mm, from the tail base to the tip."""
 
 
 class Animal:
-    """Runs figures of eight that vary a little, and looks around."""
+    """Runs figures of eight that vary a little, looks around, and rears now and then: then it all but stops."""
 
     def __init__(self, arena: Arena, seed: int) -> None:
         """Fix how this animal moves.
@@ -83,20 +92,21 @@ class Animal:
 
     def body(self, t: float) -> Body:
         """Everything that a picture of the animal needs, at ``t`` seconds."""
-        x, y, dx, dy = self._path(t)
+        walked = self._walked(t)
+        x, y, dx, dy = self._path(walked)
         heading = atan2(dy, dx)
-        head = heading + 0.30 * sin(tau * t / 1.7 + self._phases[4]) + 0.12 * sin(tau * t / 0.61 + self._phases[5])
-        neck = _placed(_NECK, x, y, heading)
-        on_head = [_placed(part, neck[0], neck[1], head) for part in (_SNOUT, _LEFT_EAR, _RIGHT_EAR)]
-        base = _placed(_TAILBASE, x, y, heading)
-        return Body(
-            centre=np.array([x, y]),
-            heading=heading,
-            head=head,
-            neck=np.array(neck[:2]),
-            keypoints=np.array([*on_head, base]),
-            tail=self._tail(t, base[0], base[1], heading),
-        )
+        turned = heading + 0.30 * sin(tau * t / 1.7 + self._phases[4]) + 0.12 * sin(tau * t / 0.61 + self._phases[5])
+        raised = _REAR * ((1 + cos(tau * t / _REAR_EVERY_S + self._phases[1])) / 2) ** 4
+        trunk, head = _axes(heading, raised), _axes(turned, _NOD * raised)
+        hips = np.array([x + _HIPS[0] * cos(heading), y + _HIPS[0] * sin(heading), _HIPS[1]])
+        neck, base = hips + _ON_TRUNK @ trunk
+        keypoints = np.vstack([neck + _ON_HEAD @ head, base])
+        return Body(hips, trunk, neck, head, keypoints, self._tail(t, base, heading))
+
+    def _walked(self, t: float) -> float:
+        """The time on its way: it passes more slowly while the animal rears."""
+        turns = tau / _REAR_EVERY_S
+        return t - _HASTE / turns * sin(turns * t + self._phases[1])
 
     def _path(self, t: float) -> tuple[float, float, float, float]:
         """Position in mm, and its derivative in mm/s."""
@@ -112,20 +122,22 @@ class Animal:
             self._reach_y * (1.84 * turning * cos(2 * angle) + 0.08 * tall * cos(tall * t + p[3])),
         )
 
-    def _tail(self, t: float, x: float, y: float, heading: float) -> Float64:
-        """Bend the tail into the way that the body came."""
+    def _tail(self, t: float, base: Float64, heading: float) -> Float64:
+        """Bend the tail into the way that the body came, down to the floor."""
         step = _TAIL_MM / (_TAIL_STEPS - 1)
-        points = [(x, y)]
+        walked = self._walked(t)
+        x, y, z = base.tolist()
+        points = [(x, y, z)]
         for i in range(1, _TAIL_STEPS):
-            _, _, dx, dy = self._path(t - 0.09 * i)
+            _, _, dx, dy = self._path(walked - 0.09 * i)
             back = atan2(dy, dx) + 0.18 * sin(tau * t / 1.1 - 0.7 * i)
             direction = heading + i / (_TAIL_STEPS - 1) * remainder(back - heading, tau)
             x, y = x - step * cos(direction), y - step * sin(direction)
-            points.append((x, y))
+            points.append((x, y, max(_TAIL_Z_MM, z * (1 - i / 3))))
         return np.array(points)
 
 
-def _placed(part: tuple[float, float, float], x: float, y: float, angle: float) -> tuple[float, float, float]:
-    """Turn a part from the frame of body or head, whose origin is at x, y, into the world's."""
-    along, left, height = part
-    return x + along * cos(angle) - left * sin(angle), y + along * sin(angle) + left * cos(angle), height
+def _axes(yaw: float, pitch: float) -> Float64:
+    """(3, 3): forward, left and up of something that looks along ``yaw`` and is raised by ``pitch``, rad."""
+    cy, sy, cp, sp = cos(yaw), sin(yaw), cos(pitch), sin(pitch)
+    return np.array([[cp * cy, cp * sy, sp], [-sy, cy, 0.0], [-sp * cy, -sp * sy, cp]])

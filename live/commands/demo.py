@@ -1,41 +1,42 @@
-"""``poseloop demo``: a whole closed loop on this computer, with a simulated camera and a simulated board."""
+"""``poseloop demo``: a whole closed loop on this computer, with simulated cameras and a simulated board."""
 
 from __future__ import annotations
 
 import argparse
 import threading
 from collections import deque
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
+import numpy.typing as npt
 import zmq
 
 from poseloop.live.commands import run as run_command
+from poseloop.live.commands.demo_film import Film, Shot
 from poseloop.live.config import Rig, parse_rig, read_text
-from poseloop.live.errors import DataError, DeviceTimeout
+from poseloop.live.errors import DeviceTimeout
 from poseloop.live.output import wire
-from poseloop.live.output.draw import Canvas
 from poseloop.live.output.publish import Subscriber
 from poseloop.live.output.report import check_target
 from poseloop.live.process import Message
-from poseloop.live.types import Image, Pose
+from poseloop.live.types import Pose
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "see a closed loop run: simulated animal → network → region → pulse"
+HELP = "see a closed loop run: simulated animal → three cameras → network → place in the world → pulse"
 
 RIG = Path(__file__).with_name("demo.toml")
 _SECONDS = 15.0
-_SHOWN_NS = 250_000_000
-"""A pulse is shown for so long: the eye misses 20 ms."""
-
 _CLIP_S = 20.0
 """The clip shows the last seconds of the run; what is older is forgotten."""
 
-_WIDTH = 960
+_SHOWN_NS = 250_000_000
+"""A pulse is shown for so long: the eye misses 20 ms."""
+
+_POSES = 100_000
+"""So many of the last poses are compared with the truth."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,77 +54,77 @@ def _clip(text: str) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the demo's rig, then draw what happened."""
+    """Run the demo's rig, say how near to the truth it was, and draw what happened."""
     check_target(arguments.clip)
     text = read_text(RIG)
     rig = parse_rig(text, RIG)
-    film = _Film(rig)
+    witness = _Witness(rig)
     try:
-        report = run_command.run_rig(text, RIG, arguments, film.hear)
+        report = run_command.run_rig(text, RIG, arguments, witness.hear)
     finally:
-        film.close()
-    shots = film.shots()
-    if shots:
-        picture = arguments.clip.with_suffix(".png")
+        witness.close()
+    for line in witness.truth.as_text():
+        print(line)
+    if witness.header is not None and witness.shots:
         print("\ndrawing the clip …", flush=True)
-        _write(film, shots, arguments.clip, picture)
+        picture = arguments.clip.with_suffix(".png")
+        Film(rig, witness.header, witness.pulses).write(list(witness.shots), arguments.clip, picture)
         print(f"clip       {arguments.clip}\npicture    {picture}")
     return run_command.exit_code(report)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shot:
-    preview: wire.Preview
-    pose: Pose
-
-
-class _Film:
-    """Collects previews with their poses while the rig runs; nothing is drawn until it has ended."""
+class _Witness:
+    """Collects what the rig publishes while it runs; nothing is drawn until it has ended."""
 
     def __init__(self, rig: Rig) -> None:
-        self.rig = rig
         self.header: wire.Header | None = None
-        self._shots: deque[_Shot] = deque(maxlen=round(_CLIP_S * rig.publish.preview_fps))
-        self._pulses: deque[tuple[int, int]] = deque(maxlen=1000)
+        self.truth = _Truth(rig)
+        self.shots: deque[Shot] = deque(maxlen=round(_CLIP_S * rig.publish.preview_fps))
+        """Oldest first."""
+        self.pulses: deque[tuple[int, int]] = deque(maxlen=1000)
+        """When each began, and until when it is shown, ns."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-
-    @property
-    def fps(self) -> float:
-        """Of the clip."""
-        return self.rig.publish.preview_fps
 
     def hear(self, process: str, message: Message) -> None:
         """Start with the engine; note every pulse."""
         if process == "engine" and message["event"] == "ready":
-            self._thread = threading.Thread(target=self._collect, args=(message["endpoints"],), name="film")
+            self._thread = threading.Thread(target=self._collect, args=(message["endpoints"],), name="witness")
             self._thread.start()
         if message["event"] == "trigger" and message["trace"]["pin_ns"]:
             began = message["trace"]["pin_ns"]
-            self._pulses.append((began, began + max(message["command"]["on_us"] * 1000, _SHOWN_NS)))
+            self.pulses.append((began, began + max(message["command"]["on_us"] * 1000, _SHOWN_NS)))
 
     def _collect(self, endpoints: dict[str, str]) -> None:
         recent: dict[int, Pose] = {}
-        with Subscriber(endpoints["poses"]) as poses, zmq.Context() as context:
+        with Subscriber(endpoints["poses"], queued=64) as poses, zmq.Context() as context:
             pictures = context.socket(zmq.SUB)
             pictures.setsockopt(zmq.SUBSCRIBE, wire.PREVIEW)
-            pictures.setsockopt(zmq.RCVHWM, 8)
+            pictures.setsockopt(zmq.RCVHWM, 32)
             pictures.connect(endpoints["previews"])
             try:
                 self.header = poses.header
                 while not self._stopping.is_set() and not poses.ended:
-                    if not pictures.poll(50):
-                        continue
-                    recent.update((pose.index, pose) for pose in poses.drain())
-                    preview = wire.unpack_preview(pictures.recv_multipart()[1])
-                    if preview.index in recent:
-                        self._shots.append(_Shot(preview, recent[preview.index]))
-                    # Previews come in order: older poses are of no use any more.
-                    recent = {index: pose for index, pose in recent.items() if index > preview.index}
+                    some = pictures.poll(50)
+                    for pose in poses.drain():
+                        recent[pose.index] = pose
+                        self.truth.compare(pose, self.header.keypoints)
+                    if some:
+                        self._take(wire.unpack_preview(pictures.recv_multipart()[1]), recent)
             except DeviceTimeout:
                 return
             finally:
                 pictures.close(linger=0)
+
+    def _take(self, preview: wire.Preview, recent: dict[int, Pose]) -> None:
+        # The pictures of a set follow each other, and sets come in order: older poses are of no use any more.
+        for index in [index for index in recent if index < preview.index]:
+            del recent[index]
+        if preview.index not in recent:
+            return
+        if not self.shots or self.shots[-1].pose.index != preview.index:
+            self.shots.append(Shot(recent[preview.index], {}))
+        self.shots[-1].previews[preview.camera] = preview
 
     def close(self) -> None:
         """End the collecting; idempotent."""
@@ -131,57 +132,46 @@ class _Film:
         if self._thread is not None:
             self._thread.join()
 
-    def shots(self) -> list[_Shot]:
-        """What was collected, oldest first."""
-        return list(self._shots)
 
-    def is_on(self, shot: _Shot) -> bool:
-        """Was the stimulus on during this shot, or did it go on within its display time?"""
-        began = shot.pose.trace.exposed_ns
-        ended = began + int(1e9 / self.fps)
-        return any(on < ended and off > began for on, off in self._pulses)
+@dataclass(slots=True)
+class _Truth:
+    """The simulation knows where the animal was: how far off were the points in the world?"""
 
-    def draw(self, shot: _Shot) -> Image:
-        """Draw one annotated picture."""
-        assert self.header is not None
-        canvas = Canvas(wire.decode_jpeg(shot.preview), _WIDTH)
-        on = self.is_on(shot)
-        for table in self.rig.protocols.values():
-            corners = np.array(getattr(table.options, "polygon", None) or (), np.float32)
-            canvas.polygon(shot.preview.place(corners), on)
-        keypoints = shot.pose.keypoints
-        xy = shot.preview.place(keypoints.xy[0, 0])
-        canvas.animal(self.header, xy, keypoints.score[0, 0], self.rig.gates.score)
-        canvas.legend(self.header)
-        trace = shot.pose.trace
-        canvas.text(f"frame {shot.pose.index}   pose {(trace.published_ns - trace.arrived_ns) / 1e6:.1f} ms", (16, 30))
-        if on:
-            canvas.text("LASER ON", (16, canvas.image.shape[0] - 18), strong=True)
-        return canvas.image
+    rig: Rig
+    off_mm: deque[npt.NDArray[np.float64]] = field(default_factory=lambda: deque(maxlen=_POSES))
+    """(K,) for every pose; NaN = not found."""
+    entries: int = 0
+    """How often the truth came into the region, as far as poses show it."""
+    _camera: Any = None
+    _inside: bool = True
 
+    def __post_init__(self) -> None:
+        name, table = next(iter(self.rig.cameras.items()))
+        self._camera = table.build(name)
 
-def _write(film: _Film, shots: list[_Shot], clip: Path, picture: Path) -> None:
-    """Write the clip as H.264, and the first picture with the stimulus on (else the last one) as PNG."""
-    import cv2
+    def compare(self, pose: Pose, keypoints: tuple[str, ...]) -> None:
+        """Take in one pose."""
+        assert pose.xyz is not None
+        order = [self._camera.keypoints.index(name) for name in keypoints]
+        truth = self._camera.truth_xyz(pose.index)[order]
+        self.off_mm.append(np.linalg.norm(pose.xyz[0] - truth, axis=1))
+        region = next(iter(self.rig.protocols.values())).options
+        place, corners = truth[keypoints.index(region.keypoint)], np.sort(region.box, axis=0)
+        # One that is inside at first sight has not entered.
+        was, self._inside = self._inside, bool((corners[0] <= place).all() and (place <= corners[1]).all())
+        self.entries += self._inside and not was
 
-    best = film.draw(next((shot for shot in shots if film.is_on(shot)), shots[-1]))
-    _, png = cv2.imencode(".png", best)
-    # Under another name until it is whole, so that an interrupt leaves no half clip behind.
-    part = clip.with_name(clip.name + ".part")
-    try:
-        picture.write_bytes(png.tobytes())
-        with av.open(str(part), "w", format="mp4") as container:
-            rate = Fraction(film.fps).limit_denominator(1000)
-            stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-            stream.pix_fmt = "yuv420p"
-            stream.height, stream.width = best.shape[:2]
-            for shot in shots:
-                image = np.ascontiguousarray(film.draw(shot))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-            container.mux(stream.encode())
-        part.replace(clip)
-    except (OSError, av.FFmpegError) as error:
-        picture.unlink(missing_ok=True)
-        raise DataError(f"clip and picture cannot be written to {clip.absolute().parent}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    def as_text(self) -> list[str]:
+        """For people."""
+        if not self.off_mm:
+            return []
+        off = np.array(self.off_mm)
+        found = off[np.isfinite(off)]
+        many = f"{len(off)} poses x {off.shape[1]} points, {len(found) / off.size:.1%} found"
+        if not len(found):
+            return [f"truth      {many}"]
+        middle, most = np.percentile(found, [50, 95])
+        return [
+            f"truth      {many}; off by {middle:.2f} mm in the median, 95 % by less than {most:.2f} mm",
+            f"           the snout came into the box {self.entries} x",
+        ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -40,14 +42,21 @@ class Canvas:
         fixed = ((np.asarray(xy, np.float64) + 0.5) * self._factor - 0.5) * 2**_SUBPIXEL_BITS
         return round(float(fixed[0])), round(float(fixed[1]))
 
-    def polygon(self, corners: Float32, on: bool) -> None:
-        """Outline a region (N, 2) px, and tint it while its stimulus is on."""
-        points = np.array([self._at(corner) for corner in corners], np.int32)
-        if on:
+    def wireframe(
+        self, corners: Float32, edges: Sequence[tuple[int, int]], on: bool, colour: tuple[int, int, int] = _STIMULUS
+    ) -> None:
+        """Draw edges between corners ((N, 2) px), and tint what they enclose while the stimulus is on."""
+        seen = [bool(np.isfinite(corner).all()) for corner in corners]
+        if on and sum(seen) > 2:
+            points = [self._at(corner) for corner, is_seen in zip(corners, seen, strict=True) if is_seen]
             tinted = self.image.copy()
-            cv2.fillPoly(tinted, [points], _STIMULUS, cv2.LINE_AA, _SUBPIXEL_BITS)
+            outline = cv2.convexHull(np.array(points, np.int32))
+            cv2.fillConvexPoly(tinted, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
             cv2.addWeighted(tinted, 0.35, self.image, 0.65, 0, dst=self.image)
-        cv2.polylines(self.image, [points], True, _STIMULUS, 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+        for a, b in edges:
+            if seen[a] and seen[b]:
+                ends = self._at(corners[a]), self._at(corners[b])
+                cv2.line(self.image, *ends, colour, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def animal(self, header: Header, xy: Float32, score: Float32, gate: float) -> None:
         """Draw one individual: xy (K, 2) px, score (K,). Points under the gate are hollow, unseen ones absent."""

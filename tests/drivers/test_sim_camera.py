@@ -81,11 +81,13 @@ def test_the_animal_goes_everywhere_smoothly_and_stays_inside(seed: int) -> None
     assert (points[..., 2] > 0).all()
     speed = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=2) / np.diff(SECONDS)[:, np.newaxis]
     assert speed.max() < 800
-    length = np.linalg.norm(points[:, 0, :2] - points[:, 3, :2], axis=1)
+    length = np.linalg.norm(points[:, 0] - points[:, 3], axis=1)
     assert 75 < length.min() <= length.max() < 95
     # Into the lower right quarter, well away from its rim, and out again.
     inside = (points[:, 0, 0] > 30) & (points[:, 0, 1] < -30)
     entries = SECONDS[1:][np.diff(inside.astype(int)) == 1]
+    # Where it looks around, or rears, on the border, its snout goes out and in again.
+    entries = entries[np.diff(entries, prepend=-np.inf) > 1.5]
     assert np.diff(entries).min() > 3
     assert np.diff(entries).max() < 6.5
     assert entries[0] < 6.5
@@ -94,6 +96,28 @@ def test_the_animal_goes_everywhere_smoothly_and_stays_inside(seed: int) -> None
     for corner in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         near = np.linalg.norm(points[:, 0, :2] - np.multiply(corner, (125, 110)), axis=1) < 55
         assert np.diff(SECONDS[near]).max() < 8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_rears_every_few_seconds_and_hardly_moves_on_meanwhile(seed: int) -> None:
+    animal = Animal(Arena(), seed)
+    bodies = [animal.body(t) for t in SECONDS]
+    snout = np.array([body.keypoints[0, 2] for body in bodies])
+    assert snout.min() == pytest.approx(10, abs=0.5)
+    assert 55 < snout.max() < 80
+    up = snout > 40
+    assert 1.9 < np.diff(SECONDS[1:][np.diff(up.astype(int)) == 1]).mean() < 2.5
+    hips = np.array([body.hips for body in bodies])
+    speed = np.linalg.norm(np.diff(hips[:, :2], axis=0), axis=1) / 0.02
+    assert np.median(speed[snout[1:] > 55]) < 0.5 * np.median(speed[~up[1:]])
+    # The hips stay where they are, and no part goes through the floor.
+    assert hips[:, 2].tolist() == [14.0] * len(hips)
+    assert min(body.keypoints[3, 2] for body in bodies) > 3
+    for body in bodies[::50]:
+        for axes in (body.trunk, body.head):
+            np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
+            assert np.linalg.det(axes) == pytest.approx(1)
+            assert axes[1, 2] == 0  # it does not roll
 
 
 def test_time_and_seed_alone_decide() -> None:

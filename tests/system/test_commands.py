@@ -1,6 +1,7 @@
 """The commands as a user types them: what works, and one clear error for each thing that cannot."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -26,15 +27,22 @@ def test_demo_closes_the_loop_and_shows_it(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(report) >= REPORT_KEYS
     assert accounted(report["frames"])
-    assert accounted(report["cameras"]["top"])
+    assert list(report["cameras"]) == ["top", "left", "right"]
+    assert all(accounted(counts) for counts in report["cameras"].values())
+    assert report["latency_ms"]["triangulate"]["n"] == report["frames"]["processed"]
+    assert report["world"]["moved"] == {}
     triggers = report["triggers"]
     assert triggers["sent"] == triggers["acknowledged"] + triggers["refused"] + triggers["lost"]
-    assert triggers["acknowledged"] > 0
-    assert {"inference", "frame_to_pose", "frame_to_decision", "exposure_to_pin"} <= set(report["latency_ms"])
+    # On a machine so busy that most poses come too late, the gates hold the pulses back, as they must.
+    assert triggers["acknowledged"] > 0 or 2 * report["poses"]["stale"] > report["poses"]["decided"]
+    stages = {"inference", "triangulate", "frame_to_pose", "frame_to_decision"}
+    assert {*stages, *(["exposure_to_pin"] if triggers["acknowledged"] else [])} <= set(report["latency_ms"])
     for row in report["latency_ms"].values():
         assert 0 <= row["p50"] <= row["p90"] <= row["p99"] <= row["p999"] <= row["max"]
     assert report["provider"] == "cpu"
     assert "captured" in done.stdout
+    middle_mm = float(re.search(r"off by ([\d.]+) mm in the median", done.stdout)[1])
+    assert middle_mm < 5
     for name in ("poseloop-demo.mp4", "poseloop-demo.png"):
         assert (tmp_path / name).stat().st_size > 10_000
     assert processes_in(tmp_path) == {}

@@ -9,7 +9,7 @@ import numpy as np
 from poseloop.train.calibrate.board import Board, Float64
 from poseloop.train.calibrate.detect import Sightings, View
 
-__all__ = ["GRID", "covered", "for_lens", "for_rig"]
+__all__ = ["GRID", "covered", "for_lens", "for_rig", "slant"]
 
 GRID = (8, 6)
 """Cells that a picture is divided into, across and down."""
@@ -27,7 +27,7 @@ def covered(view: View, size: tuple[int, int]) -> frozenset[int]:
     return frozenset((cell[:, 1] * GRID[0] + cell[:, 0]).tolist())
 
 
-def _slant(view: View, board: Board) -> tuple[int, int]:
+def slant(view: View, board: Board) -> tuple[int, int]:
     """How the board is tilted, roughly: the bend of parallel lines, by the homography's lowest row."""
     plane = board.points[view.numbers, :2] / board.square_mm
     plane = (plane - plane.mean(axis=0)) / max(float(np.ptp(plane, axis=0).max()), 1.0)
@@ -82,7 +82,7 @@ def for_lens(sightings: Sightings, board: Board, most: int) -> list[int]:
             for cell in sorted(covered(view, sightings.size))
         ]
         # A new tilt says as much about the focal length as many new cells.
-        shown.append((("tilt", *_slant(view, board)), 8 * worth[moment]))
+        shown.append((("tilt", *slant(view, board)), 8 * worth[moment]))
         gains[moment] = shown
     return _greedy(gains, most)
 

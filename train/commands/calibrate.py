@@ -12,7 +12,19 @@ from typing import Any
 
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-from poseloop.train.calibrate import advice, detect, findings, formats, page, repair, solve, sources, tracks, world
+from poseloop.train.calibrate import (
+    advice,
+    detect,
+    findings,
+    formats,
+    live,
+    page,
+    repair,
+    solve,
+    sources,
+    tracks,
+    world,
+)
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
@@ -33,11 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "source",
-        nargs="+",
+        nargs="*",
         help="a folder with a folder of pictures (or a video) for each camera, or with files named after cameras; or "
         "NAME=PATH for each camera; or a calibration file, to write it in another format",
     )
     parser.add_argument("--board", type=Path, metavar="board.toml", help="what was printed")
+    filming = parser.add_argument_group("filming now, with a rig's cameras instead of a source")
+    filming.add_argument("--live", type=Path, metavar="RIG.toml", help="its cameras; Ctrl-C: it is enough")
+    filming.add_argument("--seconds", type=float, metavar="S", help="the longest time (default: until it is enough)")
+    filming.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="where what was chosen is kept (default: beside --out)"
+    )
     parser.add_argument("--out", type=Path, default=Path("calibration.toml"), help="default: calibration.toml")
     parser.add_argument("--format", choices=formats.FORMATS, help="default: poseloop; opencv if --out ends in .yaml")
     parser.add_argument(
@@ -76,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, or convert; print the verdicts, write calibration and reports."""
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
+    if bool(arguments.source) == (arguments.live is not None):
+        raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")
     if arguments.repair is not None:
         return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
@@ -85,7 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.board is None:
         raise ConfigError("--board is missing: the TOML file that says what was printed (see docs/calibration.md)")
+    if arguments.live is not None:
+        arguments.source = [str(_film(arguments))]
     return _Calibrate(arguments, kind).run()
+
+
+def _film(arguments: argparse.Namespace) -> Path:
+    """Collect pictures with a rig's cameras; returns their folder."""
+    folder = arguments.pictures or arguments.out.with_name(f"{arguments.out.stem}_pictures")
+    plots = arguments.plots or arguments.out.with_name(f"{arguments.out.stem}_report")
+    return live.collect(arguments.live, boards.load(arguments.board), folder, plots, arguments.seconds)
 
 
 def _repair(arguments: argparse.Namespace, kind: str) -> int:
