@@ -273,6 +273,13 @@ class Experiment(Protocol):
         """Number of the camera whose picture it looks at, None = at points in the world; known after ``bind``."""
 
     @property
+    def individuals(self) -> Sequence[int | None]:
+        """Places of a pose (its I axis) that it looks at, None = the only one, () = it looks at none.
+
+        The gate looks at the first one's scores.
+        """
+
+    @property
     def every_pose(self) -> bool:
         """Must it see every pose? If not, it sees the newest ones only; either way, only the newest can switch on."""
 

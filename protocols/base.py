@@ -46,6 +46,7 @@ class Protocol:
         self.recent: deque[Pose] = deque(maxlen=_RECENT)
         """The last poses that `see` was called with, oldest first."""
         self._tracks: list[tuple[str, bool, Track]] = []
+        self._individual = 0
         self._random: random.Random | None = None
         self._notes: deque[Note] = deque(maxlen=_NOTES)
 
@@ -76,6 +77,15 @@ class Protocol:
         return 0
 
     @property
+    def individuals(self) -> Sequence[int | None]:
+        """Which animals it looks at: places of a pose, from 0; None = the only one. The gate looks at the first.
+
+        By default the one that its setting ``individual`` names, if it has one; () where it needs no pose.
+        """
+        needs = self.needs
+        return () if needs is not None and not needs else (getattr(self.settings, "individual", None),)
+
+    @property
     def every_pose(self) -> bool:
         """True = it is also shown poses that came while it was busy; only the newest pose can switch anything on."""
         return False
@@ -100,6 +110,7 @@ class Protocol:
         """Learn the names behind a pose's axes, and the score that the gate asks for."""
         self.keypoints = tuple(keypoints)
         self.score_gate = score_gate
+        self._individual = next(iter(self.individuals), 0) or 0
 
     def reset(self, seed: int) -> None:
         """Return to the start."""
@@ -152,7 +163,7 @@ class Protocol:
     def close(self) -> None:
         """Nothing is open; only an adapter to a device of its own has something to do here."""
 
-    def point(self, pose: Pose, keypoint: str, *, predicted: bool = False) -> Float32:
+    def point(self, pose: Pose, keypoint: str, *, individual: int | None = None, predicted: bool = False) -> Float32:
         """Where a keypoint is: (2,) px in the picture of `camera`, or (3,) mm in the world where `camera` is None.
 
         NaN = not seen, or seen with too low a score.
@@ -160,9 +171,12 @@ class Protocol:
         Args:
             pose: what `decide` got.
             keypoint: its name.
+            individual: of which animal; None = the first of `individuals`.
             predicted: where it will be when the board acts (``[filter]`` of the rig), instead of where it was.
         """
-        where = look(pose, self.keypoints.index(keypoint), self.score_gate, self.camera, predicted)
+        if individual is None:
+            individual = self._individual
+        where = look(pose, self.keypoints.index(keypoint), self.score_gate, self.camera, individual, predicted)
         size = 3 if self.camera is None else 2
         return np.full(size, np.nan, np.float32) if where is None else np.array(where, np.float32)
 

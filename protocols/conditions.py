@@ -58,7 +58,7 @@ class Condition:
             if absent := [name for name in names if name not in keypoints]:
                 raise ConfigError(f"expected keypoints of the model ({', '.join(keypoints)}), but got {absent[0]!r}")
             self.camera = self.settings.camera_number(cameras)
-            self.sight = Sight(keypoints, score_gate, self.camera, self.settings.predicted)
+            self.sight = Sight(keypoints, score_gate, self.camera, self.settings.individual, self.settings.predicted)
 
     def reset(self) -> None:
         """Return to the start."""

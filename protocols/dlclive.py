@@ -47,6 +47,8 @@ class Dlclive(Protocol):
         """The rows of its array, in order; none = the model's keypoints in the model's order."""
         camera: str | None = None
         """Name of the camera whose points it gets; none = the rig's first."""
+        individual: int | None = Field(None, ge=0)
+        """Which place of a pose it gets, from 0; to be given where ``[model]`` looks for several ``individuals``."""
         save: config.RigPath | None = None
         """Where its ``save`` writes at the end; none = it is not called."""
         record: bool = True
@@ -81,6 +83,11 @@ class Dlclive(Protocol):
     def camera(self) -> int:
         """The one that was chosen."""
         return self._camera
+
+    @property
+    def individuals(self) -> Sequence[int | None]:
+        """The one that was chosen."""
+        return (self.settings.individual,)
 
     @property
     def own_devices(self) -> bool:
@@ -122,9 +129,9 @@ class Dlclive(Protocol):
         return ()
 
     def _array(self, pose: Pose) -> npt.NDArray[np.float64]:
-        rows = np.empty((len(self._rows), 3))
-        rows[:, :2] = pose.keypoints.xy[self._camera, 0, self._rows]
-        rows[:, 2] = np.nan_to_num(pose.keypoints.score[self._camera, 0, self._rows], nan=0.0)
+        rows, individual = np.empty((len(self._rows), 3)), self._individual
+        rows[:, :2] = pose.keypoints.xy[self._camera, individual, self._rows]
+        rows[:, 2] = np.nan_to_num(pose.keypoints.score[self._camera, individual, self._rows], nan=0.0)
         rows[np.isnan(rows).any(axis=1), 2] = 0.0
         return rows
 

@@ -25,7 +25,9 @@ def is_whole(gates: config.Gates, pose: Pose) -> bool:
     return pose.missing <= gates.missing and pose.skew_ns <= gates.skew_ms * 1e6
 
 
-def reason_to_hold(gates: config.Gates, pose: Pose, now: int, camera: int | None, points: Sequence[int]) -> str:
+def reason_to_hold(
+    gates: config.Gates, pose: Pose, now: int, camera: int | None, individual: int, points: Sequence[int]
+) -> str:
     """Why no on-command may come of this pose; empty if one may.
 
     Args:
@@ -33,6 +35,7 @@ def reason_to_hold(gates: config.Gates, pose: Pose, now: int, camera: int | None
         pose: what the command was decided on.
         now: time of the host.
         camera: whose picture the protocol looks at; None = points in the world.
+        individual: place of the animal that it looks at.
         points: numbers of the keypoints that it needs.
     """
     if not is_fresh(gates, pose, now):
@@ -41,7 +44,7 @@ def reason_to_hold(gates: config.Gates, pose: Pose, now: int, camera: int | None
         return "incomplete set"
     if pose.skew_ns > gates.skew_ms * 1e6:
         return "cameras not in step"
-    score = pose.score[0] if camera is None else pose.keypoints.score[camera, 0]
+    score = pose.score[individual] if camera is None else pose.keypoints.score[camera, individual]
     # A NaN score fails this comparison, as it must.
     return "" if np.all(score[points] >= gates.score) else "low score"
 

@@ -39,6 +39,7 @@ from poseloop.live.types import (
 )
 from poseloop.protocols.arming import ArmedBoard
 from poseloop.protocols.gates import is_fresh, is_whole, reason_to_hold, would_refuse
+from poseloop.protocols.sight import check_individuals
 from poseloop.protocols.signals import Signals
 from poseloop.protocols.triggers import Triggers
 
@@ -78,7 +79,7 @@ class Host:
         self._boards = {name: ArmedBoard(name, table) for name, table in rig.boards.items()}
         self._signals = {name: Signals(name, item.table, item.board) for name, item in self._boards.items()}
         self._protocols: dict[str, Experiment] = {name: table.build(name) for name, table in rig.protocols.items()}
-        self._watched: dict[str, tuple[int | None, Sequence[int]]] = {}
+        self._watched: dict[str, tuple[int | None, int, Sequence[int]]] = {}
         self._inputs: deque[InputEvent] = deque(maxlen=_INPUTS)
         self._opened = ExitStack()
         without_pins = [name for name, item in self._boards.items() if not getattr(item.board, "uses_pins", True)]
@@ -152,14 +153,17 @@ class Host:
                     f"protocols.{name}: it needs the keypoint(s) {', '.join(absent)}, but the model {header.model!r} "
                     f"has: {', '.join(header.keypoints)}"
                 )
+            individuals = tuple(protocol.individuals)
             try:
+                check_individuals(individuals, self.rig.model.individuals)
                 protocol.bind(header.keypoints, header.cameras, self.rig.gates.score)
                 protocol.reset(self.rig.seed)
             except PoseloopError as error:
                 raise ConfigError(f"protocols.{name}: {error}") from error
             except (Exception, SystemExit) as error:
                 raise ConfigError(f"protocols.{name}: cannot start: {type(error).__name__}: {error}") from error
-            self._watched[name] = protocol.camera, [header.keypoints.index(point) for point in needs]
+            points = [header.keypoints.index(point) for point in needs]
+            self._watched[name] = protocol.camera, next(iter(individuals), 0) or 0, points
         self._serve()
 
     def start_cameras(self) -> None:

@@ -113,7 +113,7 @@ class Phase(Triggered):
         """
         super().bind(keypoints, cameras, score_gate)
         self._camera = self.settings.camera_number(cameras)
-        self._sight = Sight(keypoints, score_gate, self._camera, self.settings.predicted)
+        self._sight = Sight(keypoints, score_gate, self._camera, self.settings.individual, self.settings.predicted)
 
     def reset(self, seed: int) -> None:
         """Forget the movement."""

@@ -122,15 +122,16 @@ class Rehearsal:
         return given
 
     def pose(self, points: Mapping[str, Sequence[float] | None], score: float = 1.0) -> Pose:
-        """The pose at `now_ns`; every camera sees the same."""
+        """The pose at `now_ns`; every camera sees the same, and so does who looks at any individual."""
         size = 3 if self._world else 2
-        where = np.full((1, len(self.keypoints), size), np.nan, np.float32)
-        scores = np.full((1, len(self.keypoints)), np.nan, np.float32)
+        count = 1 + max((place or 0 for place in self.protocol.individuals), default=0)
+        where = np.full((count, len(self.keypoints), size), np.nan, np.float32)
+        scores = np.full((count, len(self.keypoints)), np.nan, np.float32)
         for name, point in points.items():
             if point is not None:
                 number = self.keypoints.index(name)
-                where[0, number], scores[0, number] = point, score
-        flat = np.full((len(self.cameras), 1, len(self.keypoints), 2), np.nan, np.float32)
+                where[:, number], scores[:, number] = point, score
+        flat = np.full((len(self.cameras), count, len(self.keypoints), 2), np.nan, np.float32)
         if not self._world:
             flat[:] = where
         return Pose(

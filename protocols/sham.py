@@ -69,6 +69,11 @@ class Sham(Protocol):
         return self._inner.camera
 
     @property
+    def individuals(self) -> Sequence[int | None]:
+        """The other's."""
+        return self._inner.individuals
+
+    @property
     def every_pose(self) -> bool:
         """As the other wants it."""
         return self._inner.every_pose

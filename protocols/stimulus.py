@@ -95,6 +95,13 @@ class Triggered(Protocol):
         return looking[0].camera if looking else 0
 
     @property
+    def individuals(self) -> Sequence[int | None]:
+        """Those that its conditions look at, its own first."""
+        tables = [condition.settings for condition in self._all if isinstance(condition.settings, Points)]
+        own = [] if tables and not hasattr(self.settings, "individual") else super().individuals
+        return tuple(dict.fromkeys([*own, *(table.individual for table in tables)]))
+
+    @property
     def commands(self) -> Sequence[Command]:
         """The one that it asks for."""
         return (self.stimulus(),)
