@@ -201,6 +201,8 @@ class Trace:
     """The board's answer arrived."""
     pin_ns: int = 0
     """The output changed, by the board's own clock mapped to the host's."""
+    triggered_ns: int = 0
+    """The camera trigger's edge. Where one board makes both, ``pin_ns`` minus this is by its own clock, unmapped."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -354,6 +356,8 @@ class PinEdge:
     """The board's time of the edge, mapped to the host clock."""
     ticket: int
     """The command that caused it; 0 = none did (lease, limit, disarm, reset)."""
+    device_ns: int = 0
+    """The board's own clock, unmapped; 0 = it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +370,8 @@ class CameraTrigger:
     """Count since the command that started the triggers, from 0; a gap = the board had no room to report some."""
     at_ns: int
     """The board's time of the edge, mapped to the host clock."""
+    device_ns: int = 0
+    """The board's own clock, unmapped; 0 = it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,6 +299,7 @@ class Host:
                         self._signals[name].answered(event)
                     case CameraTrigger():
                         self._signals[name].triggered(event)
+                        self.triggers.exposed(event)
                     case PinEdge():
                         self.triggers.edge(event)
                     case BoardEvent():

@@ -9,12 +9,15 @@ from statistics import median
 from typing import Any
 
 from poseloop.live.output.report import Latencies
-from poseloop.live.types import Command, Outcome, OutcomeKind, PinEdge, Trace, TriggerEvent
+from poseloop.live.types import CameraTrigger, Command, Outcome, OutcomeKind, PinEdge, Trace, TriggerEvent
 
 __all__ = ["Triggers"]
 
 _OPEN = 4096
 """Triggers that wait for their answer or their edge; beyond it the oldest is told as far as it is known."""
+
+_EXPOSURES = 4096
+"""Camera triggers that are remembered: a trigger's end is known long before so many more."""
 
 _RECENT = 31
 """Triggers that the running latency is the median of: half of them may be outliers."""
@@ -47,6 +50,7 @@ class Triggers:
         """Why triggers were refused, lost or held."""
         self.latencies = Latencies(Latencies.TRIGGER)
         self._acts_ns: deque[int] = deque(maxlen=_RECENT)
+        self._exposures: list[CameraTrigger | None] = [None] * _EXPOSURES
 
     @property
     def open(self) -> int:
@@ -85,15 +89,29 @@ class Triggers:
         if trigger.trace.pin_ns or outcome.board in self._without_pins:
             self._close(key)
 
+    def exposed(self, trigger: CameraTrigger) -> None:
+        """A board triggered the cameras."""
+        self._exposures[trigger.index % _EXPOSURES] = trigger
+
     def edge(self, edge: PinEdge) -> None:
         """A pin moved."""
         key = (edge.board, edge.ticket)
         trigger = self._open.get(key)
         if trigger is None or not edge.value:
             return
-        trigger.trace = replace(trigger.trace, pin_ns=edge.at_ns)
+        trigger.trace = replace(trigger.trace, pin_ns=edge.at_ns, triggered_ns=self._triggered_ns(trigger.index, edge))
         if trigger.outcome is not None:
             self._close(key)
+
+    def _triggered_ns(self, index: int, pin: PinEdge) -> int:
+        """When the cameras were told to take the pictures of set ``index``; 0 = no board said so."""
+        exposed = self._exposures[index % _EXPOSURES]
+        if exposed is None or exposed.index != index:
+            return 0
+        if exposed.board == pin.board and exposed.device_ns and pin.device_ns:
+            # By the board's own clock: how it is mapped may have changed between the two.
+            return pin.at_ns - (pin.device_ns - exposed.device_ns)
+        return exposed.at_ns
 
     def close_all(self) -> None:
         """Tell all that are open, as far as they are known."""

@@ -348,11 +348,12 @@ class ArduinoBoard:
         if kind in (ToHost.ACK, ToHost.REFUSED):
             self._answered(arrival, values)
         elif kind == ToHost.EDGE and values[0] < len(self._names):
-            name, edge_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
-            self._emit(PinEdge(self._name, name, bool(values[1]), edge_ns, self._ledger.ticket(seq)))
+            name, times = self._names[values[0]], self._clock.both_ns(values[2], at_ns)
+            ticket = self._ledger.ticket(seq)
+            self._emit(PinEdge(self._name, name, bool(values[1]), times[0], ticket, times[1]))
         elif kind == ToHost.FRAME and values[0] < len(self._names):
-            name, edge_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
-            self._emit(CameraTrigger(self._name, name, values[1], edge_ns))
+            name, times = self._names[values[0]], self._clock.both_ns(values[2], at_ns)
+            self._emit(CameraTrigger(self._name, name, values[1], *times))
         elif kind == ToHost.INPUT and values[0] < len(self._names):
             name, change_ns = self._names[values[0]], self._clock.host_ns(values[2], at_ns)
             self._emit(InputEvent(self._name, name, bool(values[1]), change_ns))

@@ -23,9 +23,12 @@ class BoardClock:
 
     def host_ns(self, wire_us: int, arrived_ns: int) -> int:
         """Map a board time to the host clock; ``arrived_ns`` is when it was heard of."""
-        if self._map.samples == 0:
-            return arrived_ns
-        return self._map.to_host(self._continued(wire_us, arrived_ns) * 1000)
+        return self.both_ns(wire_us, arrived_ns)[0]
+
+    def both_ns(self, wire_us: int, arrived_ns: int) -> tuple[int, int]:
+        """A board time on the host's clock, and on the board's own without its wraps."""
+        device_ns = self._continued(wire_us, arrived_ns) * 1000
+        return (self._map.to_host(device_ns) if self._map.samples else arrived_ns), device_ns
 
     def _continued(self, wire_us: int, at_ns: int) -> int:
         """Undo the wrap: of all times that look the same on the wire, the one nearest to what the host expects."""

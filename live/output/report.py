@@ -87,6 +87,7 @@ class Latencies:
         "pin": ("written_ns", "pin_ns"),
         "frame_to_pin": ("arrived_ns", "pin_ns"),
         "exposure_to_pin": ("exposed_ns", "pin_ns"),
+        "camera_trigger_to_pin": ("triggered_ns", "pin_ns"),
     }
 
     def __init__(self, stages: Mapping[str, tuple[str, str]]) -> None:
