@@ -3,7 +3,7 @@
  *
  *   runner --mcu atmega328p --elf FILE --trace FILE --script FILE     as fast as it goes, the same every time
  *   runner --mcu atmega328p --elf FILE --trace FILE --pty [--input PIN:PERIOD_MS:HIGH_MS]...
- *                                                                     paced to real time; prints the terminal's path,
+ *          [--wire PIN:UDP_PORT]...                                   paced to real time; prints the terminal's path,
  *                                                                     ends when its standard input does
  *
  * It is a program of its own because libsimavr is under the GPL.
@@ -15,6 +15,9 @@
  *   CYCLE hang all      with interrupts off
  *   CYCLE end
  *
+ * A wire goes from a pin to another program on this computer, such as a camera's trigger input: for each rising edge it
+ * gets a datagram at that port of 127.0.0.1, with the cycle as 8 bytes, lowest first.
+ *
  * The trace has one JSON object a line. All have `cycle` and `host_ns`; `board_us` is cycle / 16. Then one of:
  *   pin, high, driven   a pin has changed; not driven = it floats, and the rig's resistor decides
  *   rx                  a byte has arrived; `lost` = the chip had no room for it
@@ -23,16 +26,19 @@
  *   end                 `stack`: bytes between variables and stack that nobody ever wrote to
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +58,7 @@
 #define OFFER_CYCLES 4
 #define MAX_PORTS 12
 #define MAX_WAVES 8
+#define MAX_WIRES 8
 #define MAX_PINS 70
 #define NOINIT_BYTES 2
 #define PAINT 0xA5 /* what untouched memory holds */
@@ -71,6 +78,11 @@ struct port {
 struct wave {
 	int pin;
 	uint64_t period, high, next;
+};
+
+struct wire {
+	int pin;
+	struct sockaddr_in to;
 };
 
 static avr_t *avr;
@@ -94,6 +106,9 @@ static avr_flashaddr_t hung_at;
 static uint16_t hung_word;
 static bool hung;
 static void (*core_reset)(avr_t *);
+
+static struct wire wires[MAX_WIRES];
+static int wire_count, wire_socket = -1;
 
 static int master = -1;
 static volatile sig_atomic_t stopped;
@@ -127,6 +142,16 @@ static int pin_of(char port, int bit)
 	return -1;
 }
 
+static void tell_wires(int pin)
+{
+	uint8_t cycle[8];
+	for (int byte = 0; byte < 8; ++byte)
+		cycle[byte] = (uint8_t)(avr->cycle >> 8 * byte);
+	for (int at = 0; at < wire_count; ++at)
+		if (wires[at].pin == pin) /* where nobody listens it is lost, as on a wire */
+			sendto(wire_socket, cycle, sizeof cycle, MSG_DONTWAIT, (struct sockaddr *)&wires[at].to, sizeof wires[at].to);
+}
+
 static void look_at_port(struct port *port, uint8_t driven)
 {
 	uint8_t high = avr->data[port->port] & driven;
@@ -135,6 +160,8 @@ static void look_at_port(struct port *port, uint8_t driven)
 		int pin = changed & 1 ? pin_of(port->name, bit) : -1;
 		if (pin < 0)
 			continue;
+		if (high >> bit & 1)
+			tell_wires(pin);
 		row(avr->cycle);
 		fprintf(trace, ", \"pin\": %d, \"high\": %s, \"driven\": %s}\n", pin, high >> bit & 1 ? "true" : "false",
 		        driven >> bit & 1 ? "true" : "false");
@@ -443,6 +470,18 @@ static void pace(struct wave *waves, int wave_count)
 	}
 }
 
+static void lay_wire(const char *text)
+{
+	struct wire *wire = &wires[wire_count++];
+	int port;
+	if (sscanf(text, "%d:%d", &wire->pin, &port) != 2)
+		die("expected PIN:UDP_PORT");
+	wire->to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	wire->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (wire_socket < 0 && (wire_socket = socket(AF_INET, SOCK_DGRAM, 0)) < 0)
+		die("no socket");
+}
+
 static void quiet(avr_t *chip, const int level, const char *format, va_list arguments)
 {
 	(void)chip;
@@ -479,7 +518,9 @@ int main(int count, char **words)
 			wave->period = (uint64_t)(period_ms * 1000 * CYCLES_PER_US);
 			wave->high = (uint64_t)(high_ms * 1000 * CYCLES_PER_US);
 			wave->next = wave->period;
-		} else
+		} else if (strcmp(words[at - 1], "--wire") == 0 && wire_count < MAX_WIRES)
+			lay_wire(next);
+		else
 			die(words[at - 1]);
 	}
 	if (!elf || pty == (script != NULL))
@@ -516,6 +557,9 @@ int main(int count, char **words)
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_tx, NULL);
 
 	if (pty) {
+		/* A chip has nothing else to do; where this is not allowed, a busy computer makes its clock slow. */
+		struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+		sched_setscheduler(0, SCHED_FIFO, &lowest);
 		open_terminal();
 		pace(waves, wave_count);
 	} else {
