@@ -4,7 +4,8 @@
 
 Three tables. The first times every shipped protocol on poses of a running animal, and the whole host around it. The
 second is from a pose received over ZeroMQ to a command written with pyserial, for a protocol that always acts: the host
-beside a bare loop that receives, compares one number and writes, in turn, in one run (one process, a loopback port).
+with the Arduino's driver beside a bare loop that receives, compares one number and writes, in turn, in one run. Each
+writes to a pseudo-terminal of its own, with the simulated firmware at the other end, a process of its own (POSIX only).
 The third rehearses on simulated behaviour whose right moments are known exactly: pixel noise is added to the points,
 and latency to the moment at which a trigger takes effect. A trigger is right within 50 ms of its moment.
 """
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -26,6 +27,9 @@ import serial
 import zmq
 
 from poseloop.bench.options import make_parser
+from poseloop.drivers.arduino.board import ArduinoBoard
+from poseloop.drivers.arduino.tables import BAUD
+from poseloop.drivers.sim.firmware_process import FirmwareProcess
 from poseloop.live import config, plugins
 from poseloop.live.config import Rig, build_rig
 from poseloop.live.output import report as reports
@@ -44,6 +48,8 @@ TOLERANCE_S = 0.05
 NOISE_PX = (0.0, 0.5, 1.0, 2.0, 4.0)
 LATENCY_MS = (0, 20, 40, 80)
 _WARM_UP = 100
+_PAUSE_S = 0.005
+"""From a decision to when the host looks at its boards, if no pose comes."""
 _COMMAND = bytes(16)
 """As long as a pulse is on the wire to an Arduino."""
 _OUTPUT = "box.laser"
@@ -158,10 +164,7 @@ class _Always(Triggered):
 
 
 class _Null:
-    """A board driver that answers at once; what it is sent it writes to ``port``, and notes when it was written."""
-
-    port: ClassVar[Any] = None
-    written_ns: ClassVar[int] = 0
+    """A board driver that answers at once."""
 
     def __init__(self, name: str, settings: Any) -> None:
         self.name = name
@@ -169,9 +172,6 @@ class _Null:
         self._tickets = 0
 
     def send(self, command: Command) -> int:
-        if _Null.port is not None:
-            _Null.port.write(_COMMAND)
-            _Null.written_ns = time.perf_counter_ns()
         self._tickets += 1
         self._answers.append(Outcome(self.name, self._tickets, OutcomeKind.ACKNOWLEDGED, "", 1, 2))
         return self._tickets
@@ -184,16 +184,17 @@ class _Null:
         return lambda *arguments: None
 
 
-def _rig(protocols: Mapping[str, Any]) -> Rig:
+def _rig(protocols: Mapping[str, Any], board: Any = _Null, port: str = "") -> Rig:
     raw: dict[str, Any] = {
         "cameras": {"camera": {"use": "none"}},
         "model": {"file": "none"},
         "gates": {"age_ms": 10_000},
-        "boards": {"box": {"use": "none", "lines": {"laser": {"pin": 9, "max_on_ms": 100}}}},
+        "boards": {"box": {"use": "none", "lease_ms": 10_000, "lines": {"laser": {"pin": 9, "max_on_ms": 100}}}},
         "protocols": protocols,
     }
     rig = build_rig(raw, Path("bench.toml"), ("protocols",))
-    boards = {name: table.model_copy(update={"plugin": _Null}) for name, table in rig.boards.items()}
+    update = {"plugin": board, "options": ArduinoBoard.Settings(port=port) if port else None}
+    boards = {name: table.model_copy(update=update) for name, table in rig.boards.items()}
     return rig.model_copy(update={"boards": boards})
 
 
@@ -231,19 +232,31 @@ def measure_costs(scene: Scene, poses: int) -> dict[str, float]:
 
 def measure_written(poses: int) -> dict[str, float]:
     """From a pose received to a command written, ms: host, bare loop, and the difference of their medians."""
-    rig = _rig({"task": {"use": "region", "keypoint": "snout", "circle": [0, 0, 1], "output": _OUTPUT}})
-    options = config.validate(_Always.Settings, {"output": _OUTPUT}, Path())
+    with FirmwareProcess("host's", "--pty") as hosts, FirmwareProcess("bare", "--pty") as bare:
+        return _written(poses, hosts.start(), bare.start())
+
+
+def _written(poses: int, port: str, bare_port: str) -> dict[str, float]:
+    use = {"use": "region", "keypoint": "snout", "circle": [0, 0, 1], "output": _OUTPUT}
+    rig = _rig({"task": use}, ArduinoBoard, port)
+    options = config.validate(_Always.Settings, {"output": _OUTPUT, "pulse_ms": 0.1}, Path())
     tables = {"task": rig.protocols["task"].model_copy(update={"plugin": _Always, "options": options})}
-    host = Host(rig.model_copy(update={"protocols": tables}))
+    traces: list[dict[str, int]] = []
+
+    def hear(event: str, **values: Any) -> None:
+        if event == "trigger":
+            traces.append(values["trace"])
+
+    host = Host(rig.model_copy(update={"protocols": tables}), hear)
     header = Header("bench", "none", ("camera",), ("snout",), (), 0.5)
     free = "tcp://127.0.0.1:*"
     publisher = Publisher(config.Publish(poses=free, health=free, previews=free), header)
     maker = Rehearsal(_Always, model=["snout"], output=_OUTPUT)
-    times: dict[str, list[int]] = {"host": [], "bare": []}
+    bare_ns: list[int] = []
     publisher.open()
     bare_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with (
-        serial.serial_for_url("loop://") as port,
+        serial.Serial(bare_port, BAUD) as line,
         Subscriber(publisher.endpoints["poses"]) as poses_in,
         bare_context.socket(zmq.SUB) as bare,
     ):
@@ -253,8 +266,7 @@ def measure_written(poses: int) -> dict[str, float]:
         publisher.send_header()
         host.open()
         host.bind(poses_in.header)
-        _Null.port = port
-        for number in range(poses + _WARM_UP):
+        for _ in range(poses + _WARM_UP):
             maker.now_ns = time.perf_counter_ns()
             publisher.send_pose(maker.pose({"snout": (100, 100)}))
             bare.poll(1000)
@@ -262,20 +274,21 @@ def measure_written(poses: int) -> dict[str, float]:
             began = time.perf_counter_ns()
             message = msgpack.unpackb(body)
             if np.frombuffer(message["xy"], np.float32)[0] > 0:
-                port.write(_COMMAND)
-            bare_ns = time.perf_counter_ns() - began
+                line.write(_COMMAND)
+            bare_ns.append(time.perf_counter_ns() - began)
             poses_in.poll(1)
             pose, _ = poses_in.newest()
             assert pose is not None
             host.decide(pose)
-            port.reset_input_buffer()
-            if number >= _WARM_UP:
-                times["bare"].append(bare_ns)
-                times["host"].append(_Null.written_ns - pose.trace.received_ns)
-        _Null.port = None
+            # As in the host's loop, where it hears the board's answers while it waits for the next pose.
+            time.sleep(_PAUSE_S)
+            host.collect()
+        host.settle(1.0)
     host.close()
     publisher.close()
     bare_context.destroy(linger=0)
+    host_ns = [trace["written_ns"] - trace["received_ns"] for trace in traces if trace["written_ns"]]
+    times = {"host": host_ns[_WARM_UP:], "bare": bare_ns[_WARM_UP:]}
     medians = {name: float(np.median(values)) / 1e6 for name, values in times.items()}
     tails = {f"{name}_p99": float(np.percentile(values, 99)) / 1e6 for name, values in times.items()}
     found = {**medians, **tails, "added": medians["host"] - medians["bare"]}
