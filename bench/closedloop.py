@@ -63,6 +63,7 @@ file = "{model}"
 [gates]
 age_ms = 1000          # the computer emulates camera, chip and animal, too
 skew_ms = 1000
+missing = {missing}
 [publish]
 poses = "tcp://127.0.0.1:*"
 health = "tcp://127.0.0.1:*"
@@ -163,6 +164,7 @@ class Scene:
             "laser_pin": LASER_PIN,
             "model": self.model,
             "keypoint": self.keypoint,
+            "missing": self.cameras - 1,
             "tolerance_ms": round(800 / self.fps, 1),
         }
         return _SHARED.format(cameras=cameras, port=port, fps=self.fps, circle=list(self.circle), **names)
@@ -191,7 +193,7 @@ def paint_animal(folder: Path, count: int = 200, steps_a_s: float = 15.0) -> npt
 
 
 def measure_rig(text: str, file: Path, seconds: float) -> dict[str, Any]:
-    """Run a rig whose board triggers the cameras; returns its report, and each trigger's way from edge to edge.
+    """Run a rig whose board triggers the cameras; returns its report, and each stimulus' way from edge to edge.
 
     Raises:
         PoseloopError: the rig failed.
@@ -211,12 +213,7 @@ def measure_rig(text: str, file: Path, seconds: float) -> dict[str, Any]:
     triggers = [_way(message) for message in told]
     whole = [trigger for trigger in triggers if trigger["triggered_ns"]]
     return {
-        "seconds": seconds,
-        "triggers": report["triggers"],
-        "refusals": report["refusals"],
-        "poses": report["poses"],
-        "frames": report["frames"],
-        "camera_triggers": sum(board.get("camera_triggers", 0) for board in report["boards"].values()),
+        "report": report,
         "pins_known": sum(bool(trigger["pin_ns"]) for trigger in triggers),
         "camera_edges_known": len(whole),
         "latency_ms": {
@@ -430,7 +427,7 @@ def main() -> int:
             return 1
     latencies = result["latency_ms"]
     _table("camera edge to laser edge, ms", {part: row for part, row in latencies.items() if row["n"]})
-    known, sent = result["camera_edges_known"], result["triggers"]["acknowledged"]
+    known, sent = result["camera_edges_known"], result["report"]["triggers"]["acknowledged"]
     print(f"\n{sent} triggers; camera edge and laser edge known for {known}, by the board's own clock")
     if "pace" in result:
         print(f"{result['laser_edges']} laser edges at the chip; the board's reports are wrong by", end=" ")

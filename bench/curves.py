@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.protocols import TOLERANCE_S, Scene, measure_hits, scenes
+from poseloop.bench.protocols import TOLERANCE_S, Scene, hits, rehearse, scenes
 from poseloop.live.output import report as reports
 
 __all__ = ["draw", "main", "measure"]
@@ -33,17 +33,18 @@ Shares = Mapping[str, Sequence[float]]
 
 def measure(scene: Scene, seeds: int) -> dict[str, dict[float, Shares]]:
     """Shares of one scene: ``noise_px`` → noise → shares, ``latency_ms`` → latency → shares."""
+    acts_s = {noise: [rehearse(scene, noise, seed) for seed in range(seeds if noise else 1)] for noise in NOISE_PX}
     return {
-        "noise_px": {noise: _shares(scene, noise, 0.0, seeds if noise else 1) for noise in NOISE_PX},
-        "latency_ms": {latency: _shares(scene, 0.0, latency, 1) for latency in LATENCY_MS},
+        "noise_px": {noise: _shares(scene, runs, 0.0) for noise, runs in acts_s.items()},
+        "latency_ms": {latency: _shares(scene, acts_s[0.0], latency) for latency in LATENCY_MS},
     }
 
 
-def _shares(scene: Scene, noise_px: float, latency_ms: float, seeds: int) -> Shares:
-    found = [measure_hits(scene, noise_px, latency_ms, seed) for seed in range(seeds)]
+def _shares(scene: Scene, runs: Sequence[Sequence[float]], latency_ms: float) -> Shares:
+    found = [hits(scene, acts_s, latency_ms) for acts_s in runs]
     return {
-        "missed": [(hits["missed"] + hits["late"]) / hits["moments"] for hits in found],
-        "extra": [hits["extra"] / hits["moments"] for hits in found],
+        "missed": [(one["missed"] + one["late"]) / one["moments"] for one in found],
+        "extra": [one["extra"] / one["moments"] for one in found],
     }
 
 

@@ -40,7 +40,7 @@ from poseloop.protocols import Rehearsal, Triggered
 from poseloop.protocols.commands.compare import score
 from poseloop.protocols.host import Host
 
-__all__ = ["Scene", "main", "measure_costs", "measure_hits", "measure_written", "scenes"]
+__all__ = ["Scene", "hits", "main", "measure_costs", "measure_hits", "measure_written", "rehearse", "scenes"]
 
 FPS = 100
 SECONDS = 60
@@ -135,24 +135,33 @@ def _second_after_first(first: _Bool, second: _Bool) -> list[float]:
     return times
 
 
-def measure_hits(scene: Scene, noise_px: float, latency_ms: float, seed: int = 0) -> dict[str, float]:
-    """Moments, and what became of them, for one scene."""
+def rehearse(scene: Scene, noise_px: float, seed: int = 0) -> list[float]:
+    """When the protocol acts on the scene without any latency, s; the noise is drawn with the seed."""
     random = np.random.default_rng(seed)
     task = Rehearsal(
         plugins.load("protocol", scene.protocol), fps=FPS, seed=seed, output=_OUTPUT, **dict(scene.settings)
     )
     noisy = {name: track + random.normal(0, 1, track.shape) * noise_px for name, track in scene.tracks.items()}
-    given = task.run(noisy)
-    acts = [index / FPS + command.delay_us / 1e6 + latency_ms / 1e3 for index, command in given]
+    return [index / FPS + command.delay_us / 1e6 for index, command in task.run(noisy)]
+
+
+def hits(scene: Scene, acts_s: Sequence[float], latency_ms: float) -> dict[str, int]:
+    """Moments, and what became of them, when every act comes later by the latency."""
+    late_s = [at + latency_ms / 1e3 for at in acts_s]
     # What cannot be known yet is nobody's fault: the phase needs its range and a few cycles first.
     first = scene.truth_s[0] - TOLERANCE_S
-    result = score([at for at in acts if at >= first], scene.truth_s, TOLERANCE_S, late_s=1.0)
+    result = score([at for at in late_s if at >= first], scene.truth_s, TOLERANCE_S, late_s=1.0)
     return {
         "moments": len(scene.truth_s),
         "late": len(result.late),
         "missed": len(result.missed),
         "extra": len(result.extra),
     }
+
+
+def measure_hits(scene: Scene, noise_px: float, latency_ms: float, seed: int = 0) -> dict[str, int]:
+    """Moments, and what became of them, for one scene."""
+    return hits(scene, rehearse(scene, noise_px, seed), latency_ms)
 
 
 class _Always(Triggered):
