@@ -32,6 +32,7 @@ import numpy.typing as npt
 import serial
 
 from poseloop.bench import wired
+from poseloop.bench.options import make_parser
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.arduino.framing import Decoder, encode
 from poseloop.drivers.arduino.tables import BAUD, LAYOUTS, PROTOCOL_VERSION, ToBoard, ToHost
@@ -406,7 +407,7 @@ def _table(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
 
 def main() -> int:
     """Measure, print the tables, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("rig", nargs="?", type=Path, help="a rig file; in simulation if it is not given")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--pulses", type=int, default=1000, help="in simulation, for the time from decision to pin")
@@ -416,7 +417,6 @@ def main() -> int:
     parser.add_argument("--model", default="simulated_animal", help="that finds the keypoint in them")
     parser.add_argument("--keypoint", default="snout")
     parser.add_argument("--circle", type=float, nargs=3, default=(160.0, 120.0, 40.0), metavar=("X", "Y", "RADIUS"))
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

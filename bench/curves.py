@@ -9,7 +9,6 @@ delays every trigger by as much and adds nothing else, so one run tells it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.bench.protocols import TOLERANCE_S, Scene, hits, rehearse, scenes
 from poseloop.live.output import report as reports
 
@@ -81,10 +81,9 @@ def draw(results: Mapping[str, Mapping[str, Mapping[float, Shares]]], file: Path
 
 def main() -> int:
     """Measure, draw, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("picture", type=Path, metavar="PICTURE.png")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
     for scene in scenes():

@@ -28,6 +28,7 @@ ALONE = (
     "contracts/test_board_signals.py",
     "contracts/test_host_timed_contract.py",
     "system/test_basler4.py",
+    "system/test_closed_loop.py",
     "system/test_lease.py",
 )
 """What measures real time runs at the end, one after the other, when the other workers have nothing left to do."""
