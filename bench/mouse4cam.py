@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from poseloop.bench import mouse4cam_plots
+from poseloop.bench.options import make_parser
 from poseloop.drivers.replay.video import Video
 from poseloop.live.config import Rig, load_rig
 from poseloop.live.errors import DataError
@@ -358,13 +359,12 @@ def _frames(text: str) -> range:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write labels, or judge and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--rig", type=Path, default=_RIG, help="default: %(default)s")
     parser.add_argument("--labels", type=Path, metavar="FOLDER", help="write labels to train with here; judge nothing")
     parser.add_argument("--frames", type=_frames, default=LEARNED, help="with --labels, FIRST:END (default: 0:80)")
     parser.add_argument("--model", type=Path, help="another one than the rig's")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures of poses in the world here")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all numbers here")
     given = parser.parse_args(arguments)
     rig = load_rig(given.rig)
     if given.labels is not None:
