@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 
-__all__ = ["needs", "whole", "write_deeplabcut", "write_sleap_analysis"]
+__all__ = ["needs", "readable_by_older", "whole", "write_deeplabcut", "write_sleap_analysis"]
 
 _Floats = npt.NDArray[np.floating[Any]]
 
@@ -87,10 +87,7 @@ def write_deeplabcut(
     frames = _checked(file, keypoints, xy, score, individuals, frames)
     animals: list[tuple[str, ...]] = [(name,) for name in individuals] or [()]
     columns = [
-        (scorer, *who, part, coord)
-        for who in animals
-        for part in keypoints
-        for coord in ("x", "y", "likelihood")
+        (scorer, *who, part, coord) for who in animals for part in keypoints for coord in ("x", "y", "likelihood")
     ]
     levels = ["scorer", *(["individuals"] if individuals else []), "bodyparts", "coords"]
     kind = file.suffix.lower()
@@ -129,6 +126,16 @@ def _to_h5(part: Path, levels: Sequence[str], columns: Sequence[tuple[str, ...]]
         for frames, values in rows:
             table = pandas.DataFrame(values.astype(np.float64), index=pandas.Index(frames), columns=header)
             store.append(_KEY, table, format="table")
+        readable_by_older(store)
+
+
+def readable_by_older(store: Any) -> None:
+    """Say in which layout an open `pandas.HDFStore` holds a table.
+
+    Pandas 3 leaves this out, whereupon pandas 2 (DeepLabCut's, napari-deeplabcut's) takes the file for one from before
+    0.10 and fails. The number is that of the layout, which has been the same since.
+    """
+    store.get_storer(_KEY).attrs.pandas_version = "0.15.2"
 
 
 def write_sleap_analysis(

@@ -82,6 +82,9 @@ def test_deeplabcuts_table_as_pandas_sees_it(tmp_path: Path, pieces: None) -> No
     assert list(table.columns[:3]) == [("net", "a", "snout", coord) for coord in ("x", "y", "likelihood")]
     assert table.index.tolist() == list(range(9))
     assert {str(kind) for kind in table.dtypes} == {"float64"}
+    with pandas.HDFStore(file, "r") as store:
+        # Without it, pandas 2 does not read the file.
+        assert store.get_storer("df_with_missing").attrs.pandas_version == "0.15.2"
     np.testing.assert_array_equal(table["net"]["b"]["tail base"][["x", "y"]].to_numpy(np.float32), xy[:, 1, 1])
 
 
