@@ -14,16 +14,23 @@ _EVERY_S = 0.1
 
 
 class Progress:
-    """Counts up to a total, and says how long the rest will take; a context manager."""
+    """Counts up to a total, and says how fast, and how long the rest will take; a context manager.
 
-    def __init__(self, what: str, total: int, stream: TextIO | None = None) -> None:
+    Args:
+        what: is being done.
+        total: how much there is; 0 = unknown.
+        stream: where to show it.
+        done: how much was there before this began.
+    """
+
+    def __init__(self, what: str, total: int, stream: TextIO | None = None, done: int = 0) -> None:
         self._what = what
         self._total = total
         self._stream = sys.stderr if stream is None else stream
         self._shown = self._stream.isatty()
         self._start = time.perf_counter()
         self._last = 0.0
-        self._done = 0
+        self._done = self._before = done
 
     def __enter__(self) -> Self:
         return self
@@ -31,18 +38,20 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown and self._done:
+        if self._shown and self._last:
             self._stream.write("\n")
             self._stream.flush()
 
-    def step(self) -> None:
-        """Count one."""
-        self._done += 1
+    def step(self, count: int = 1) -> None:
+        """Count some more."""
+        self._done += count
         now = time.perf_counter()
         if self._shown and (now - self._last >= _EVERY_S or self._done == self._total):
             self._last = now
-            full = _WIDTH * self._done // max(self._total, 1)
-            left = (now - self._start) / self._done * (self._total - self._done)
+            total = max(self._total, self._done)
+            full = _WIDTH * self._done // total
+            rate = (self._done - self._before) / max(now - self._start, 1e-9)
             bar = "█" * full + "·" * (_WIDTH - full)
-            self._stream.write(f"\r{self._what} {bar} {self._done}/{self._total}  {left:4.0f} s left ")
+            left = f"{(total - self._done) / rate:4.0f} s left" if self._total and rate else ""
+            self._stream.write(f"\r{self._what} {bar} {self._done}/{total}  {rate:.0f}/s  {left} ")
             self._stream.flush()
