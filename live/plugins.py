@@ -1,4 +1,4 @@
-"""Finds cameras, boards, protocols, runtimes and commands: the only place that loads what others install.
+"""Finds cameras, boards, protocols, runtimes, commands and starts: the only place that loads what others install.
 
 A plugin is named by its entry point (``use = "replay"``; groups below) or, where a rig file allows it, by a file of the
 user's own (``use = "my_task.py:RewardWhenStill"``, relative to the rig file). A plugin is loaded when it is asked for,
@@ -24,6 +24,7 @@ KINDS = {
     "protocol": "poseloop.protocols",
     "runtime": "poseloop.runtimes",
     "command": "poseloop.commands",
+    "start": "poseloop.starts",  # of `poseloop new`
 }
 """Kind of plugin → entry-point group."""
 
@@ -33,6 +34,7 @@ _PARTS = {
     "protocol": ("Settings", "needs", "outputs", "camera", "bind", "reset", "decide", "take_notes", "close"),
     "runtime": ("check", "open", "run", "close"),
     "command": ("HELP", "add_arguments", "run"),
+    "start": ("HELP", "add_arguments", "run"),
 }
 """What tells, before anything is constructed, that a class is of the kind it is used as."""
 

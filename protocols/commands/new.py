@@ -20,7 +20,6 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("kind", choices=["protocol"], help="what to write")
     parser.add_argument("name", metavar="NAME", help="its name, such as RewardWhenStill or reward_when_still")
     parser.add_argument("--folder", type=Path, default=Path(), help="where; beside the rig file is best; default: here")
 

@@ -1,0 +1,112 @@
+"""`poseloop frames`: the frames that are asked for, different ones, and none of them twice."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import recordings
+
+from poseloop.live import cli
+from poseloop.train import frames, videos
+from poseloop.train.frames import Thumbnails
+
+
+def rests(frames_: int = 40, moves: tuple[int, int] = (20, 28)) -> list[np.ndarray[Any, Any]]:
+    """An animal that rests, except between two frames."""
+    pictures = []
+    for n in range(frames_):
+        x = 10 + 9 * (min(max(n, moves[0]), moves[1]) - moves[0])
+        pictures.append(recordings.dots([(x, 30)] * 3))
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recordings.write(tmp_path_factory.mktemp("frames") / "rests.mkv", rests())
+
+
+@pytest.fixture
+def project(tmp_path: Path, video: Path) -> Path:
+    folder = tmp_path / "project"
+    line = ["new", "project", str(folder), "--keypoints", "snout", "tail base", "--videos", str(video)]
+    assert cli.main(line) == 0
+    return folder
+
+
+def thumbnails(file: Path, most: int = 1000) -> Thumbnails:
+    with videos.opened(file) as video:
+        return frames.thumbnails(video, most=most)
+
+
+def test_memory_is_bounded_and_what_is_kept_lies_evenly(video: Path) -> None:
+    assert thumbnails(video).numbers.tolist() == list(range(40))
+    for most in (39, 20, 19, 7):
+        few = thumbnails(video, most)
+        step = few.numbers[1]
+        assert len(few.numbers) <= most
+        assert few.numbers.tolist() == list(range(0, 40, step))
+        assert few.length == 40
+        np.testing.assert_array_equal(few.small, thumbnails(video).small[few.numbers])
+
+
+def test_uniform_frames_lie_at_equal_distances(video: Path) -> None:
+    assert frames.choose(thumbnails(video), "uniform", 4) == [5, 15, 25, 35]
+
+
+@pytest.mark.parametrize("how", ["kmeans", "motion"])
+def test_a_long_rest_gives_few_frames(video: Path, how: frames.How) -> None:
+    chosen = frames.choose(thumbnails(video), how, 6)
+    assert sum(20 <= n <= 28 for n in chosen) >= 4
+
+
+@pytest.mark.parametrize("how", frames.HOWS)
+@pytest.mark.parametrize("count", [1, 7, 40, 99])
+def test_no_frame_is_chosen_twice(video: Path, how: frames.How, count: int) -> None:
+    kept = thumbnails(video)
+    first = frames.choose(kept, how, count)
+    assert len(first) == len(set(first)) == min(count, 40)
+    second = frames.choose(kept, how, count, first)
+    assert len(second) == len(set(second)) == min(count, 40 - len(first))
+    assert not set(first) & set(second)
+
+
+def test_kmeans_goes_where_nothing_was_chosen_before(video: Path) -> None:
+    kept = thumbnails(video)
+    rest = list(range(20))
+    assert all(n > 20 for n in frames.choose(kept, "kmeans", 3, rest[::4]))
+    assert frames.choose(kept, "kmeans", 5, seed=3) == frames.choose(kept, "kmeans", 5, seed=3)
+
+
+def test_the_command_writes_each_frame_once(project: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project / "labeled-data" / "rests"
+    assert cli.main(["frames", str(project), "--count", "15"]) == 0
+    first = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert len(first) == 15
+    for name in first:
+        picture = cv2.cvtColor(cv2.imread(str(folder / name)), cv2.COLOR_BGR2RGB)
+        np.testing.assert_array_equal(picture, rests()[int(name[3:-4])])
+    assert cli.main(["frames", str(project), str(video), "--count", "30", "--how", "uniform"]) == 0
+    assert "only 25 frames are left" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == 40
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir() if file.name in first} == first
+    assert f"{video}:\n    crop: 0, 96, 0, 64" in (project / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_one_damaged_video_does_not_stop_the_others(
+    project: Path, tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    assert cli.main(["frames", str(project), str(tmp_path / "broken.mp4"), str(video), "--count", "2"]) == 1
+    assert "broken.mp4: expected a video" in capsys.readouterr().err
+    assert len(list((project / "labeled-data" / "rests").iterdir())) == 2
+    (tmp_path / "rests.mp4").write_bytes(b"")
+    assert cli.main(["frames", str(project), str(tmp_path / "rests.mp4"), str(video)]) == 1
+    assert "names differ" in capsys.readouterr().err
+
+
+def test_frames_of_a_real_deeplabcut_project_are_known(data: Path) -> None:
+    there = frames.taken(data / "dlc_openfield" / "labeled-data" / "m4s1")
+    assert len(there) == 92
+    assert {0, 1, 106} <= there

@@ -1,0 +1,75 @@
+"""``poseloop frames PROJECT VIDEO...``: pictures to label, from many videos, none of them twice."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from poseloop.live.errors import ConfigError, DataError
+from poseloop.train import frames, projects, videos
+from poseloop.train.progress import Progress
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "choose frames of videos to label, and write them into a project"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "project", type=Path, help="the folder of a project: of `poseloop new project`, or DeepLabCut's"
+    )
+    parser.add_argument(
+        "videos", nargs="*", metavar="VIDEO", help="videos, folders of them, or patterns (default: the project's)"
+    )
+    parser.add_argument("--count", type=int, default=20, metavar="N", help="of each video (default: 20)")
+    parser.add_argument(
+        "--how",
+        choices=frames.HOWS,
+        default=frames.HOWS[0],
+        help="kmeans: as different as possible; uniform: at equal distances; motion: more where more moves "
+        "(default: kmeans)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of kmeans (default: 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Choose and write; a video that cannot be read does not stop the others."""
+    if arguments.count < 1:
+        raise ConfigError(f"--count: expected at least 1, but got {arguments.count}")
+    given = videos.find(arguments.videos) if arguments.videos else projects.recordings(arguments.project)
+    project = projects.root(arguments.project)
+    owners: dict[str, Path] = {}
+    for video in given:
+        if video.stem in owners:
+            raise DataError(
+                f"expected videos whose names differ, but {owners[video.stem]} and {video} would share a folder"
+            )
+        owners[video.stem] = video
+    failed = []
+    for video in given:
+        try:
+            files = _one(video, project / projects.PICTURES / video.stem, arguments)
+        except DataError as error:
+            failed.append(error)
+            print(f"poseloop: error: {error}", file=sys.stderr)
+            continue
+        projects.add_recording(project, video)
+        print(f"{video}: {len(files)} frames to {project / projects.PICTURES / video.stem}")
+    if len(failed) < len(given):
+        print(f"\nLabel them: napari with the plugin napari-deeplabcut opens each of these folders, with {project}")
+    return 1 if failed else 0
+
+
+def _one(video: Path, folder: Path, arguments: argparse.Namespace) -> list[Path]:
+    there = frames.taken(folder)
+    with videos.opened(video) as opened, Progress(video.name, opened.length) as progress:
+        kept = frames.thumbnails(opened, progress.step)
+    chosen = frames.choose(kept, arguments.how, arguments.count, there, arguments.seed)
+    if len(chosen) < arguments.count:
+        print(f"{video}: only {len(chosen)} frames are left to choose from", file=sys.stderr)
+    if not chosen:
+        return []
+    with videos.opened(video) as opened:
+        return frames.save(opened, chosen, folder, kept.length)

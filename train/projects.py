@@ -1,0 +1,228 @@
+"""Projects as folders that people can read, and that DeepLabCut's tools open.
+
+    project.toml        what is labelled: names, skeleton, animals, where the recordings are; yours to edit
+    config.yaml         the same for DeepLabCut and napari-deeplabcut, made from project.toml
+    labeled-data/       a folder for each recording: pictures, and CollectedData_<scorer>.csv and .h5
+
+A folder with ``config.yaml`` and without ``project.toml`` is a DeepLabCut project: it is read, and its configuration is
+left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from poseloop.live.errors import ConfigError, DataError
+from poseloop.train import videos
+from poseloop.train.trackfiles import whole
+
+__all__ = ["PICTURES", "Project", "add_recording", "create", "load", "pairs", "recordings", "root"]
+
+PICTURES = "labeled-data"
+"""Folder with a folder for each recording."""
+_FILE = "project.toml"
+_CONFIG = "config.yaml"
+
+_HEAD = """\
+# A Poseloop project: `poseloop frames` fills labeled-data/, napari-deeplabcut labels it, `poseloop train` learns.
+# config.yaml is made from this file, for DeepLabCut's tools.
+"""
+_NOTES = {
+    "keypoints": "In this order in every file.",
+    "skeleton": "Pairs that are drawn as lines.",
+    "symmetries": "Left and right of the same.",
+    "individuals": "Empty: one animal.",
+    "scorer": "Who labels: part of the names of label files.",
+    "videos": "Files, folders or patterns, from this folder on; `poseloop frames` takes them when it is given none.",
+}
+
+
+class Project(BaseModel):
+    """What ``project.toml`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = Field(1, ge=1, le=1)
+    name: str = Field(min_length=1)
+    scorer: str = Field(min_length=1, pattern=r"^[\w .-]+$")
+    keypoints: tuple[str, ...] = Field(min_length=1)
+    skeleton: tuple[tuple[str, str], ...] = ()
+    symmetries: tuple[tuple[str, str], ...] = ()
+    individuals: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Project:
+        for key, names in (("keypoints", self.keypoints), ("individuals", self.individuals)):
+            if len(set(names)) != len(names) or not all(names):
+                raise ValueError(f"expected names in {key} that differ, but got {', '.join(names)}")
+        for key, pairs in (("skeleton", self.skeleton), ("symmetries", self.symmetries)):
+            strangers = {name for pair in pairs for name in pair} - set(self.keypoints)
+            if strangers:
+                raise ValueError(f"{key} names {', '.join(sorted(strangers))}, which are no keypoints")
+        return self
+
+
+def create(folder: Path, project: Project) -> None:
+    """Make a new project's folder.
+
+    Raises:
+        DataError: there is something already, or it cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: expected a new or empty folder for a project, but there is something in it")
+    lines = [_HEAD]
+    for key, value in project.model_dump(mode="json").items():
+        note = f"  # {_NOTES[key]}" if key in _NOTES else ""
+        # JSON's text and lists of texts are TOML's, too.
+        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}{note}\n")
+    with whole(folder / _FILE) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+    _write_config(folder, project, {})
+    (folder / PICTURES).mkdir(exist_ok=True)
+
+
+def load(folder: Path) -> Project:
+    """Read ``project.toml``.
+
+    Raises:
+        ConfigError: it is missing, or something in it is not as it should be.
+    """
+    file = folder / _FILE
+    try:
+        return Project.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{file}: {key}: {first['msg']}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as a project: {error}") from error
+
+
+def root(folder: Path) -> Path:
+    """Return a project's folder: Poseloop's or DeepLabCut's; brings ``config.yaml`` up to date.
+
+    Raises:
+        ConfigError: it is neither, or its ``project.toml`` is wrong.
+    """
+    if (folder / _FILE).is_file():
+        _write_config(folder, load(folder), _recorded(folder))
+    elif not (folder / _CONFIG).is_file():
+        raise ConfigError(
+            f"{folder}: expected a project ({_FILE}, or DeepLabCut's {_CONFIG}), but it has neither: make one with "
+            f"`poseloop new project {folder} --keypoints ...`"
+        )
+    return folder
+
+
+def recordings(folder: Path) -> list[Path]:
+    """Find the videos that a project names.
+
+    Raises:
+        ConfigError: it is no project.
+        DataError: it names none, or one that is not there.
+    """
+    if (folder / _FILE).is_file():
+        words = [str(folder / word) for word in load(folder).videos]
+    else:
+        words = [name for name in _recorded(root(folder)) if (folder / name).is_file()]
+    if not words:
+        raise DataError(f"{folder}: the project names no videos: give some, or list them in {_FILE} as videos = [...]")
+    return videos.find(words)
+
+
+def add_recording(folder: Path, video: Path) -> None:
+    """List a video in ``config.yaml`` of a Poseloop project, as DeepLabCut's tools expect of what is labelled."""
+    if not (folder / _FILE).is_file():
+        return
+    listed = _recorded(folder)
+    name = str(video.resolve())
+    if name not in listed:
+        with videos.opened(video) as opened:
+            crop = f"0, {opened.width}, 0, {opened.height}"
+        _write_config(folder, load(folder), {**listed, name: {"crop": crop}})
+
+
+def _recorded(folder: Path) -> Mapping[str, Any]:
+    file = folder / _CONFIG
+    if not file.is_file():
+        return {}
+    try:
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{file}: cannot be read as a project's configuration: {error}") from error
+    listed = config.get("video_sets") if isinstance(config, dict) else None
+    return listed if isinstance(listed, dict) else {}
+
+
+def _write_config(folder: Path, project: Project, listed: Mapping[str, Any]) -> None:
+    """Write what DeepLabCut's and napari-deeplabcut's tools read of a project, if it is not there already."""
+    text = f"# Made by Poseloop from {_FILE}: change it there.\n" + yaml.safe_dump(
+        _config(folder, project, listed), sort_keys=False, allow_unicode=True
+    )
+    file = folder / _CONFIG
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with whole(file) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def _config(folder: Path, project: Project, listed: Mapping[str, Any]) -> dict[str, Any]:
+    several = bool(project.individuals)
+    parts: dict[str, Any] = {"bodyparts": list(project.keypoints)}
+    if several:
+        # Parts that belong to no animal are under the individual "single", which DeepLabCut does not list.
+        parts = {
+            "bodyparts": "MULTI!",
+            "multianimalbodyparts": list(project.keypoints),
+            "individuals": [name for name in project.individuals if name != "single"],
+            "uniquebodyparts": [],
+        }
+    return {
+        "Task": project.name,
+        "scorer": project.scorer,
+        "date": "",
+        "multianimalproject": several,
+        "identity": several,
+        "project_path": str(folder.resolve()),
+        "engine": "pytorch",
+        "video_sets": dict(listed),
+        **parts,
+        "start": 0,
+        "stop": 1,
+        "numframes2pick": 20,
+        "skeleton": [list(pair) for pair in project.skeleton],
+        "skeleton_color": "black",
+        "pcutoff": 0.6,
+        "dotsize": 8,
+        "alphavalue": 0.7,
+        "colormap": "rainbow",
+        "TrainingFraction": [0.95],
+        "iteration": 0,
+        "default_net_type": "resnet_50",
+        "default_augmenter": "default",
+        "snapshotindex": -1,
+        "batch_size": 8,
+        "cropping": False,
+    }
+
+
+def pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read pairs of keypoints, ``snout:tailbase``, of a command line.
+
+    Raises:
+        ConfigError: a word is no pair.
+    """
+    made = []
+    for word in words:
+        ends = word.split(":")
+        if len(ends) != 2:
+            raise ConfigError(f"expected two keypoints joined by a colon, such as snout:tailbase, but got {word!r}")
+        made.append((ends[0], ends[1]))
+    return tuple(made)
