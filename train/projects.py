@@ -23,7 +23,7 @@ from poseloop.live.errors import ConfigError, DataError
 from poseloop.train import videos
 from poseloop.train.trackfiles import whole
 
-__all__ = ["PICTURES", "Project", "add_recording", "create", "load", "pairs", "recordings", "root"]
+__all__ = ["PICTURES", "Project", "add_recording", "check_new", "create", "load", "pairs", "recordings", "root"]
 
 PICTURES = "labeled-data"
 """Folder with a folder for each recording."""
@@ -39,9 +39,32 @@ _NOTES = {
     "skeleton": "Pairs that are drawn as lines.",
     "symmetries": "Left and right of the same.",
     "individuals": "Empty: one animal.",
+    "unique": "Keypoints that belong to no animal, such as corners of the arena.",
     "scorer": "Who labels: part of the names of label files.",
     "videos": "Files, folders or patterns, from this folder on; `poseloop frames` takes them when it is given none.",
 }
+
+_DEFAULTS: Mapping[str, Any] = {
+    "date": "",
+    "identity": False,
+    "engine": "pytorch",
+    "start": 0,
+    "stop": 1,
+    "numframes2pick": 20,
+    "skeleton_color": "black",
+    "pcutoff": 0.6,
+    "dotsize": 8,
+    "alphavalue": 0.7,
+    "colormap": "rainbow",
+    "TrainingFraction": [0.95],
+    "iteration": 0,
+    "default_net_type": "resnet_50",
+    "default_augmenter": "default",
+    "snapshotindex": -1,
+    "batch_size": 8,
+    "cropping": False,
+}
+"""What DeepLabCut's tools want to find, and Poseloop has no use for."""
 
 
 class Project(BaseModel):
@@ -56,6 +79,7 @@ class Project(BaseModel):
     skeleton: tuple[tuple[str, str], ...] = ()
     symmetries: tuple[tuple[str, str], ...] = ()
     individuals: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -67,17 +91,27 @@ class Project(BaseModel):
             strangers = {name for pair in pairs for name in pair} - set(self.keypoints)
             if strangers:
                 raise ValueError(f"{key} names {', '.join(sorted(strangers))}, which are no keypoints")
+        if set(self.unique) - set(self.keypoints) or (self.unique and not self.individuals):
+            raise ValueError("expected unique to name some of the keypoints, beside those of several individuals")
         return self
 
 
-def create(folder: Path, project: Project) -> None:
-    """Make a new project's folder.
+def check_new(folder: Path) -> None:
+    """Make sure that nothing is written over.
 
     Raises:
-        DataError: there is something already, or it cannot be written.
+        DataError: there is something in the folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: expected a new or empty folder for a project, but there is something in it")
+
+
+def create(folder: Path, project: Project) -> None:
+    """Write ``project.toml`` and ``config.yaml``; other keys of a ``config.yaml`` that is there are kept.
+
+    Raises:
+        DataError: they cannot be written.
+    """
     lines = [_HEAD]
     for key, value in project.model_dump(mode="json").items():
         note = f"  # {_NOTES[key]}" if key in _NOTES else ""
@@ -85,7 +119,7 @@ def create(folder: Path, project: Project) -> None:
         lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}{note}\n")
     with whole(folder / _FILE) as part:
         part.write_text("".join(lines), encoding="utf-8")
-    _write_config(folder, project, {})
+    _write_config(folder, project, _config(folder).get("video_sets"))
     (folder / PICTURES).mkdir(exist_ok=True)
 
 
@@ -113,7 +147,7 @@ def root(folder: Path) -> Path:
         ConfigError: it is neither, or its ``project.toml`` is wrong.
     """
     if (folder / _FILE).is_file():
-        _write_config(folder, load(folder), _recorded(folder))
+        _write_config(folder, load(folder), _config(folder).get("video_sets"))
     elif not (folder / _CONFIG).is_file():
         raise ConfigError(
             f"{folder}: expected a project ({_FILE}, or DeepLabCut's {_CONFIG}), but it has neither: make one with "
@@ -132,7 +166,7 @@ def recordings(folder: Path) -> list[Path]:
     if (folder / _FILE).is_file():
         words = [str(folder / word) for word in load(folder).videos]
     else:
-        words = [name for name in _recorded(root(folder)) if (folder / name).is_file()]
+        words = [name for name in _config(root(folder)).get("video_sets") or () if (folder / name).is_file()]
     if not words:
         raise DataError(f"{folder}: the project names no videos: give some, or list them in {_FILE} as videos = [...]")
     return videos.find(words)
@@ -142,7 +176,7 @@ def add_recording(folder: Path, video: Path) -> None:
     """List a video in ``config.yaml`` of a Poseloop project, as DeepLabCut's tools expect of what is labelled."""
     if not (folder / _FILE).is_file():
         return
-    listed = _recorded(folder)
+    listed = _config(folder).get("video_sets") or {}
     name = str(video.resolve())
     if name not in listed:
         with videos.opened(video) as opened:
@@ -150,22 +184,34 @@ def add_recording(folder: Path, video: Path) -> None:
         _write_config(folder, load(folder), {**listed, name: {"crop": crop}})
 
 
-def _recorded(folder: Path) -> Mapping[str, Any]:
+def _config(folder: Path) -> dict[str, Any]:
+    """What ``config.yaml`` holds; nothing where there is none."""
     file = folder / _CONFIG
     if not file.is_file():
         return {}
     try:
-        config = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{file}: cannot be read as a project's configuration: {error}") from error
-    listed = config.get("video_sets") if isinstance(config, dict) else None
-    return listed if isinstance(listed, dict) else {}
+    if not isinstance(config, dict):
+        raise DataError(f"{file}: expected keys and values, but got {type(config).__name__}")
+    return config
 
 
-def _write_config(folder: Path, project: Project, listed: Mapping[str, Any]) -> None:
-    """Write what DeepLabCut's and napari-deeplabcut's tools read of a project, if it is not there already."""
-    text = f"# Made by Poseloop from {_FILE}: change it there.\n" + yaml.safe_dump(
-        _config(folder, project, listed), sort_keys=False, allow_unicode=True
+def _write_config(folder: Path, project: Project, listed: object) -> None:
+    """Bring ``config.yaml`` up to date; what project.toml says nothing of stays as it is there."""
+    config = {
+        **_DEFAULTS,
+        **_config(folder),
+        **_parts(project),
+        "Task": project.name,
+        "scorer": project.scorer,
+        "project_path": str(folder.resolve()),
+        "video_sets": dict(listed) if isinstance(listed, dict) else {},
+        "skeleton": [list(pair) for pair in project.skeleton],
+    }
+    text = f"# Made by Poseloop: names, skeleton and animals come from {_FILE}.\n" + yaml.safe_dump(
+        config, sort_keys=False, allow_unicode=True
     )
     file = folder / _CONFIG
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -173,43 +219,15 @@ def _write_config(folder: Path, project: Project, listed: Mapping[str, Any]) -> 
             part.write_text(text, encoding="utf-8")
 
 
-def _config(folder: Path, project: Project, listed: Mapping[str, Any]) -> dict[str, Any]:
-    several = bool(project.individuals)
-    parts: dict[str, Any] = {"bodyparts": list(project.keypoints)}
-    if several:
-        # Parts that belong to no animal are under the individual "single", which DeepLabCut does not list.
-        parts = {
-            "bodyparts": "MULTI!",
-            "multianimalbodyparts": list(project.keypoints),
-            "individuals": [name for name in project.individuals if name != "single"],
-            "uniquebodyparts": [],
-        }
+def _parts(project: Project) -> dict[str, Any]:
+    if not project.individuals:
+        return {"multianimalproject": False, "bodyparts": list(project.keypoints)}
     return {
-        "Task": project.name,
-        "scorer": project.scorer,
-        "date": "",
-        "multianimalproject": several,
-        "identity": several,
-        "project_path": str(folder.resolve()),
-        "engine": "pytorch",
-        "video_sets": dict(listed),
-        **parts,
-        "start": 0,
-        "stop": 1,
-        "numframes2pick": 20,
-        "skeleton": [list(pair) for pair in project.skeleton],
-        "skeleton_color": "black",
-        "pcutoff": 0.6,
-        "dotsize": 8,
-        "alphavalue": 0.7,
-        "colormap": "rainbow",
-        "TrainingFraction": [0.95],
-        "iteration": 0,
-        "default_net_type": "resnet_50",
-        "default_augmenter": "default",
-        "snapshotindex": -1,
-        "batch_size": 8,
-        "cropping": False,
+        "multianimalproject": True,
+        "bodyparts": "MULTI!",
+        "multianimalbodyparts": [name for name in project.keypoints if name not in project.unique],
+        "individuals": list(project.individuals),
+        "uniquebodyparts": list(project.unique),
     }
 
 

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise ConfigError(error.errors(include_url=False)[0]["msg"]) from error
+    projects.check_new(arguments.folder)
     projects.create(arguments.folder, project)
     print(f"{arguments.folder / 'project.toml'}    what is labelled: look through it")
     print(f"\nThen: poseloop frames {arguments.folder} VIDEO...")

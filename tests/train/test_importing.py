@@ -1,0 +1,148 @@
+"""What other programs labelled is all there after an import, and goes back to them as it was."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from projects import Project
+
+from poseloop.live import cli
+from poseloop.live.errors import DataError
+from poseloop.train import labels, projects
+from poseloop.train.importing import import_project
+from poseloop.train.labelfiles import read_table
+
+
+def table(file: Path) -> Any:
+    import pandas
+
+    return pandas.read_hdf(file, "df_with_missing")
+
+
+def test_deeplabcut_and_back_loses_nothing(data: Path, tmp_path: Path) -> None:
+    source = data / "dlc_openfield"
+    made = import_project(source, tmp_path / "made")
+    assert made.labels.digest == labels.read(source).digest
+    # The folder is what DeepLabCut's tools open: the same files, byte for byte.
+    there = source / "labeled-data" / "m4s1"
+    for file in there.iterdir():
+        assert (tmp_path / "made" / "labeled-data" / "m4s1" / file.name).read_bytes() == file.read_bytes()
+    before, after = (
+        yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) for folder in (source, tmp_path / "made")
+    )
+    owned = {"project_path", "multianimalproject"}  # the new place; an empty value, that means no
+    assert {key: value for key, value in after.items() if key not in owned} == {
+        key: value for key, value in before.items() if key not in owned
+    }
+    assert after["project_path"] == str(tmp_path / "made")
+
+
+def test_several_animals_and_parts_of_none(tmp_path: Path) -> None:
+    source = Project(tmp_path / "dlc", individuals=("a", "b", "single"), new_index=True)
+    source.config(
+        multianimalproject="true",
+        bodyparts="MULTI!",
+        multianimalbodyparts="[snout, leftear]",
+        uniquebodyparts="[rightear]",
+        individuals="[a, b]",
+        skeleton="[[snout, leftear]]",
+    )
+    source.picture("img0.png")
+    source.both("img0.png", {"a": {"snout": (1, 2)}, "b": {"leftear": (3.25, 4)}, "single": {"rightear": (5, 6)}})
+    source.csv()
+    source.h5()
+    made = import_project(source.folder, tmp_path / "made")
+    assert made.labels.digest == labels.read(source.folder).digest
+    project = projects.load(tmp_path / "made")
+    assert (project.individuals, project.unique) == (("a", "b"), ("rightear",))
+    config = yaml.safe_load((tmp_path / "made" / "config.yaml").read_text(encoding="utf-8"))
+    assert config["multianimalbodyparts"] == ["snout", "leftear"]
+    assert (config["uniquebodyparts"], config["individuals"]) == (["rightear"], ["a", "b"])
+
+
+def test_lightning_poses_table_is_all_there(data: Path, tmp_path: Path) -> None:
+    source = data / "lp_mirror_mouse"
+    made = import_project(source, tmp_path / "made")
+    before = labels.read(source)
+    assert made.labels.keypoints == before.keypoints
+    np.testing.assert_array_equal(made.labels.xy, before.xy)
+    folder = tmp_path / "made" / "labeled-data" / "lp_mirror_mouse"
+    original = read_table(source / "CollectedData.csv", "")
+    for file in ("CollectedData_rick.csv", "CollectedData_rick.h5"):
+        written = {row.picture: row.xy for row in read_table(folder / file, "").rows}
+        assert len(written) == len(original.rows) == 70
+        for row in original.rows:
+            name = Path(row.picture).name
+            np.testing.assert_array_equal(written[f"labeled-data/lp_mirror_mouse/{name}"], row.xy)
+            assert (folder / name).read_bytes() == (source / row.picture).read_bytes()
+    assert table(folder / "CollectedData_rick.h5").columns.names == ["scorer", "bodyparts", "coords"]
+
+
+def test_sleaps_labels_are_all_there(data: Path, tmp_path: Path) -> None:
+    sleap_io = pytest.importorskip("sleap_io")
+    file = data / "sleap_fly_pair_clip" / "clip.slp"
+    made = import_project(file, tmp_path / "made", every=500)
+    content = sleap_io.load_slp(str(file))
+    tracks = {track.name: track for track in content.tracks}
+    assert set(made.labels.individuals) == set(tracks)
+    assert list(made.labels.keypoints) == content.skeleton.node_names
+    assert len(made.labels.skeleton) == len(content.skeleton.edges)
+    by_number = {int(Path(frame.name).stem[3:]): frame for frame in made.labels.frames}
+    assert sorted(by_number) == [0, 500, 1000]
+    for number, frame in by_number.items():
+        (one,) = (one for one in content.labeled_frames if one.frame_idx == number)
+        for animal, name in enumerate(made.labels.individuals):
+            (expected,) = (each.numpy() for each in one.user_instances if each.track is tracks[name])
+            np.testing.assert_array_equal(frame.xy[animal], expected)
+        picture = cv2.cvtColor(cv2.imread(str(frame.path)), cv2.COLOR_BGR2GRAY)
+        difference = np.abs(picture.astype(int) - one.image[..., 0].astype(int))
+        assert difference.mean() < 1, "expected the picture that SLEAP shows"
+    assert any("1497 labelled frames were left out" in note for note in made.notes)
+
+
+def test_predicted_animals_only_if_asked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sleap_io = pytest.importorskip("sleap_io")
+    file = data / "sleap_anipose_mouse4cam" / "minimal_session" / "top" / "minimal_top_proofread.slp"
+    assert cli.main(["import", str(file), str(tmp_path / "made")]) == 1
+    assert "--predictions" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert cli.main(["import", str(file), str(tmp_path / "made"), "--predictions", "--every", "60"]) == 0
+    found = labels.read(tmp_path / "made")
+    content = sleap_io.load_slp(str(file))
+    for frame, number in zip(found.frames, (0, 60), strict=True):
+        np.testing.assert_array_equal(frame.xy[0], content[number].instances[0].numpy())
+
+
+def test_a_video_that_moved_is_asked_for(data: Path, tmp_path: Path) -> None:
+    sleap_io = pytest.importorskip("sleap_io")
+    content = sleap_io.load_slp(str(data / "sleap_fly_pair_clip" / "clip.slp"), open_videos=False)
+    content.labeled_frames = content.labeled_frames[:1]
+    content.videos[0].replace_filename("/gone/clip.mp4", open=False)
+    file = tmp_path / "moved.slp"
+    content.save(str(file), embed=False, verbose=False)
+    with pytest.raises(DataError, match="--videos DIR"):
+        import_project(file, tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["moved.slp"]
+    made = import_project(file, tmp_path / "made", data / "sleap_fly_pair_clip")
+    assert len(made.labels.frames) == 1
+
+
+def test_nothing_is_written_over_or_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Project(tmp_path / "lp")
+    source.row("gone.png", {"snout": (1, 2)})
+    source.picture("img0.png")
+    source.row("img0.png", {"snout": (1, 2)})
+    source.csv("CollectedData.csv", source.folder)
+    with pytest.raises(DataError, match=r"CollectedData\.csv:4: expected a picture .*gone\.png"):
+        import_project(source.folder, tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["lp"]
+    with pytest.raises(DataError, match="something in it"):
+        import_project(source.folder, source.folder)
+    monkeypatch.setitem(sys.modules, "sleap_io", None)
+    (tmp_path / "a.slp").write_bytes(b"")
+    with pytest.raises(DataError, match=r"poseloop\[sleap\]"):
+        import_project(tmp_path / "a.slp", tmp_path / "made")

@@ -1,0 +1,285 @@
+"""Labels of DeepLabCut, Lightning Pose and SLEAP → a Poseloop project, with everything that they hold.
+
+DeepLabCut's folders are copied as they are, since the layout is the same. Lightning Pose's table is parted into
+recordings. SLEAP's labelled frames are taken from their videos; its coordinates are taken as they are, as everywhere in
+Poseloop.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic import ValidationError
+
+from poseloop.live.errors import DataError
+from poseloop.train import drawing, frames, labels, projects, videos
+from poseloop.train.labelfiles import read_table
+from poseloop.train.labels import Labels
+from poseloop.train.labelwriter import write_labels
+from poseloop.train.projects import PICTURES, Project
+from poseloop.train.trackfiles import whole
+
+__all__ = ["Imported", "import_project"]
+
+_Float64 = npt.NDArray[np.float64]
+_DRAWN = "_labeled"
+"""Ending of DeepLabCut's folders of pictures with the labels drawn in."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imported:
+    """What became of it."""
+
+    labels: Labels
+    """As they are read from the new project."""
+    notes: tuple[str, ...]
+    """What the user should know."""
+
+
+def import_project(
+    source: Path,
+    folder: Path,
+    look_in: Path | None = None,
+    predictions: bool = False,
+    every: int = 1,
+    done: Callable[[], object] = lambda: None,
+) -> Imported:
+    """Make a new project of labels that another program wrote.
+
+    Args:
+        source: a DeepLabCut project, Lightning Pose's data folder or CSV, or a ``.slp`` file.
+        folder: the new project.
+        look_in: SLEAP: where videos are, if not where the file says.
+        predictions: SLEAP: take predicted animals, too, where no labelled one replaces them.
+        every: SLEAP: of the labelled frames, take each n-th.
+        done: called for every recording.
+
+    Raises:
+        DataError: it cannot be read, something is in the new folder already, or a picture is missing.
+    """
+    projects.check_new(folder)
+    with _fresh(folder) as made:
+        if source.suffix.lower() == ".slp":
+            notes = _sleap(source, made, look_in, predictions, every, done)
+        elif (source / "config.yaml").is_file():
+            notes = _deeplabcut(source, made, done)
+        else:
+            notes = _lightning_pose(source, made, done)
+    projects.root(folder)  # its configuration holds its place
+    return Imported(labels.read(folder), tuple(notes))
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
+    """A folder that gets its name when it is whole."""
+    part = folder.with_name(folder.name + ".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        if folder.is_dir():
+            folder.rmdir()
+        part.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _project(file: Path, values: Mapping[str, Any]) -> Project:
+    try:
+        return Project.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _deeplabcut(source: Path, folder: Path, done: Callable[[], object]) -> list[str]:
+    found = labels.read(source)
+    # As text, so that a body part called `no` stays one.
+    config = yaml.load((source / "config.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    several = str(config.get("multianimalproject", "")).lower() == "true"
+    unique = config.get("uniquebodyparts") if several else ()
+    listed = config.get("video_sets")
+    project = _project(
+        source / "config.yaml",
+        {
+            "name": config.get("Task") or source.resolve().name,
+            "scorer": config.get("scorer") or "unknown",
+            "keypoints": found.keypoints,
+            "skeleton": found.skeleton,
+            "individuals": tuple(config.get("individuals") or ()) if several else (),
+            "unique": tuple(unique or ()),
+            "videos": tuple(name for name in (listed if isinstance(listed, dict) else ()) if Path(name).is_file()),
+        },
+    )
+    for recording in sorted(path for path in (source / PICTURES).iterdir() if path.is_dir()):
+        if not recording.name.endswith(_DRAWN):
+            _copy(sorted(path for path in recording.iterdir() if path.is_file()), folder / PICTURES / recording.name)
+            done()
+    _copy([source / "config.yaml"], folder)
+    projects.create(folder, project)
+    return [str(problem) for problem in found.problems]
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    """Copy what is in files, and not that they may only be read: the new project is there to be edited."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> list[str]:
+    found = labels.read(source)  # says what is wrong with it
+    root = found.project
+    recordings: dict[str, dict[str, _Float64]] = defaultdict(dict)
+    for table_file in sorted({frame.file for frame in found.frames}):
+        table = read_table(root / table_file, table_file)
+        for row in table.rows:
+            picture = root / row.picture
+            # Where all pictures share one folder, the data's name is the recording's.
+            parent = picture.parent.name
+            name = root.resolve().name if parent in (PICTURES, "") else parent
+            recordings[name][picture.name] = row.xy.reshape(-1, 2)
+            if not picture.is_file():
+                raise DataError(f"{table.name}:{row.number}: expected a picture {picture}, but it is missing")
+            _copy([picture], folder / PICTURES / name)
+        columns = [("", keypoint) for keypoint in table.keypoints]
+    videos_there = root / "videos"
+    scorer = _scorer(root / table_file)
+    project = {
+        "name": root.resolve().name,
+        "scorer": scorer,
+        "keypoints": found.keypoints,
+        "videos": (str(videos_there.resolve()),) if videos_there.is_dir() else (),
+    }
+    for name, rows in recordings.items():
+        write_labels(folder / PICTURES / name, scorer, columns, rows)
+        done()
+    projects.create(folder, _project(root / table_file, project))
+    return [str(problem) for problem in found.problems]
+
+
+def _scorer(file: Path) -> str:
+    """Who labelled, says a CSV of labels."""
+    first = file.read_text(encoding="utf-8-sig").split("\n", 1)[0].split(",")
+    return next((word.strip() for word in first[1:] if word.strip()), "unknown")
+
+
+def _sleap(
+    file: Path, folder: Path, look_in: Path | None, predictions: bool, every: int, done: Callable[[], object]
+) -> list[str]:
+    try:
+        import sleap_io
+    except ImportError as error:
+        raise DataError(f"{file}: SLEAP's files need sleap-io: pip install 'poseloop[sleap]'") from error
+    try:
+        content = sleap_io.load_slp(str(file), open_videos=True)
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise DataError(f"{file}: cannot be read as SLEAP's labels: {error}") from error
+    if len(content.skeletons) != 1:
+        raise DataError(f"{file}: expected labels with one skeleton, but it has {len(content.skeletons)}")
+    skeleton = content.skeletons[0]
+    chosen = [(one, _instances(one, predictions)) for one in content.labeled_frames]
+    chosen = [(one, animals) for one, animals in chosen if animals][::every]
+    if not chosen:
+        hint = "" if predictions else "; --predictions takes what a model found, too"
+        raise DataError(f"{file}: expected labelled frames, but there are none{hint}")
+    tracks = [track.name for track in content.tracks]
+    if len(set(tracks)) != len(tracks):
+        tracks = [f"{name} {number}" for number, name in enumerate(tracks)]
+    most = max(len(animals) for _, animals in chosen)
+    loose = max(sum(animal.track is None for animal in animals) for _, animals in chosen)
+    several = most > 1 or len({id(animal.track) for _, animals in chosen for animal in animals}) > 1
+    names = [*tracks, *(f"individual{number + 1}" for number in range(loose))] if several else [""]
+    keypoints = [node.name for node in skeleton.nodes]
+    hidden = 0
+    recordings: dict[int, dict[int, tuple[Any, _Float64]]] = defaultdict(dict)
+    for one, animals in chosen:
+        xy = np.full((len(names), len(keypoints), 2), np.nan)
+        free = len(tracks)
+        for animal in animals:
+            place = 0
+            if several and animal.track is None:
+                place, free = free, free + 1
+            elif several:
+                place = next(number for number, track in enumerate(content.tracks) if track is animal.track)
+            xy[place] = animal.numpy()
+            hidden += int((~animal.points["visible"] & np.isfinite(animal.points["xy"]).all(axis=-1)).sum())
+        recordings[content.videos.index(one.video)][int(one.frame_idx)] = (one, xy.reshape(-1, 2))
+    columns = [(name, keypoint) for name in names for keypoint in keypoints]
+    known: dict[str, int] = {}
+    found: list[str] = []
+    for number, labelled in recordings.items():
+        video = content.videos[number]
+        path = _video(file, video, look_in)
+        stem = (path or Path(_text(video.filename))).stem.removesuffix(".pkg")
+        known[stem] = known.get(stem, 0) + 1
+        name = stem if known[stem] == 1 else f"{stem}-{known[stem]}"
+        files = _pictures(folder / PICTURES / name, path, {index: one for index, (one, _) in labelled.items()})
+        write_labels(
+            folder / PICTURES / name, "sleap", columns, {files[index]: xy for index, (_, xy) in labelled.items()}
+        )
+        if path is not None:
+            found.append(str(path.resolve()))
+        done()
+    project = {
+        "name": folder.name.removesuffix(".part"),
+        "scorer": "sleap",
+        "keypoints": keypoints,
+        "skeleton": [(edge.source.name, edge.destination.name) for edge in skeleton.edges],
+        "symmetries": [tuple(sorted(node.name for node in pair.nodes)) for pair in skeleton.symmetries],
+        "individuals": names if several else (),
+        "videos": found,
+    }
+    projects.create(folder, _project(file, project))
+    notes = [f"{hidden} points that are marked as not visible count as unlabelled"] if hidden else []
+    left = len(content.labeled_frames) - len(chosen)
+    return [*notes, f"{left} labelled frames were left out"] if left else notes
+
+
+def _instances(frame: Any, predictions: bool) -> list[Any]:
+    """A frame's labelled animals; predicted ones where nobody corrected them, if they are wanted."""
+    animals = [*frame.user_instances, *(frame.unused_predictions if predictions else ())]
+    return [animal for animal in animals if np.isfinite(animal.numpy()).any()]
+
+
+def _text(name: Any) -> str:
+    return str(name[0] if isinstance(name, list) else name)
+
+
+def _video(file: Path, video: Any, look_in: Path | None) -> Path | None:
+    """Where a video is; None where its pictures are inside SLEAP's file."""
+    name = _text(video.filename).replace("\\", "/")
+    if Path(name).suffix.lower() not in videos.ENDINGS:
+        return None
+    for path in (look_in / Path(name).name if look_in is not None else Path(name), file.parent / Path(name).name):
+        if path.is_file():
+            return path
+    raise DataError(f"{file}: its video {name} is not there, nor beside it: say where it is with --videos DIR")
+
+
+def _pictures(folder: Path, path: Path | None, wanted: Mapping[int, Any]) -> dict[int, str]:
+    """Write the labelled frames of a recording; gives number → name."""
+    if path is not None:
+        with videos.opened(path) as video:
+            written = frames.save(video, wanted, folder, video.length)
+        return dict(zip(sorted(wanted), (file.name for file in written), strict=True))
+    names = {}
+    for number, frame in wanted.items():
+        names[number] = f"img{number:04d}.png"
+        picture = np.asarray(frame.image, np.uint8)
+        ok, content = cv2.imencode(".png", drawing.as_bgr(picture))
+        with whole(folder / names[number]) as part:
+            part.write_bytes(content.tobytes() if ok else b"")
+    return names
