@@ -143,6 +143,7 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
     found = labels.read(source)  # says what is wrong with it
     root = found.project
     recordings: dict[str, dict[str, _Float64]] = defaultdict(dict)
+    columns: dict[str, list[tuple[str, str]]] = {}
     for table_file in sorted({frame.file for frame in found.frames}):
         table = read_table(root / table_file, table_file)
         for row in table.rows:
@@ -154,7 +155,7 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
             if not picture.is_file():
                 raise DataError(f"{table.name}:{row.number}: expected a picture {picture}, but it is missing")
             _copy([picture], folder / PICTURES / name)
-        columns = [("", keypoint) for keypoint in table.keypoints]
+            columns[name] = [("", keypoint) for keypoint in table.keypoints]
     videos_there = root / "videos"
     scorer = _scorer(root / table_file)
     project = {
@@ -164,7 +165,7 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
         "videos": (str(videos_there.resolve()),) if videos_there.is_dir() else (),
     }
     for name, rows in recordings.items():
-        write_labels(folder / PICTURES / name, scorer, columns, rows)
+        write_labels(folder / PICTURES / name, scorer, columns[name], rows)
         done()
     projects.create(folder, _project(root / table_file, project))
     return [str(problem) for problem in found.problems]
