@@ -165,6 +165,14 @@ def test_animals_keep_their_places_across_batches_and_kills(tmp_path: Path, batc
                     np.testing.assert_array_equal(store.read(), expected)
 
 
+def test_videos_of_several_sizes_and_animals(folder: Path, tmp_path: Path) -> None:
+    recordings.write(tmp_path / "b.mkv", [picture[8:, 20:] for picture in recordings.moving(5)])
+    line = ["predict", str(folder / "tiny.onnx"), str(folder / "a.mkv"), str(tmp_path / "b.mkv"), "--individuals", "2"]
+    assert cli.main([*line, "--out", str(tmp_path / "out"), "--to", "h5"]) == 0
+    lengths = [len(read_tracks(file, "individual2").xy) for file in sorted((tmp_path / "out").iterdir())]
+    assert lengths == [FRAMES, 5]
+
+
 def test_a_damaged_video_is_told_and_does_not_stop_the_others(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
