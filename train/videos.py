@@ -10,6 +10,7 @@ import glob
 import math
 import os
 import queue
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ __all__ = ["ENDINGS", "Video", "batches", "find", "opened"]
 
 ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm"})
 
+_DRAWN = re.compile(r"Poseloop_.+_[0-9a-f]{8}$")
+"""How names of overlay videos end: in `poseloop.train.predict.scorer`."""
 _PIXELS = {Colour.GREY: "gray", Colour.RGB: "rgb24", Colour.BGR: "bgr24"}
 """FFmpeg's names."""
 _MAX_THREADS = 4
@@ -41,7 +44,8 @@ _AHEAD_BYTES = 64 << 20
 def find(words: Sequence[str]) -> list[Path]:
     """Find the videos that a command line names: files, folders of them, or patterns such as ``day1/*.mp4``.
 
-    Patterns are for Windows, whose shell leaves them as they are.
+    Patterns are for Windows, whose shell leaves them as they are. What `poseloop predict` drew is no recording: it is
+    found by its own name only.
 
     Raises:
         DataError: a word names no video.
@@ -55,6 +59,8 @@ def find(words: Sequence[str]) -> list[Path]:
             here = [path]
         else:
             here = [Path(file) for file in sorted(glob.glob(str(path)))]  # noqa: PTH207  (the pattern may be absolute)
+        if not path.is_file():
+            here = [file for file in here if _DRAWN.search(file.stem) is None]
         if not here:
             raise DataError(f"{word}: expected a video, or a folder of videos, but there is none")
         found.extend(here)

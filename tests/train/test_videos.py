@@ -55,10 +55,12 @@ def test_a_video_that_was_cut_off_says_so(video: Path, tmp_path: Path) -> None:
 
 
 def test_folders_and_patterns_name_videos(video: Path, tmp_path: Path) -> None:
-    for name in ("b.mp4", "c.AVI", "notes.txt"):
+    drawn = "bPoseloop_my-mouse_0123abcd.mp4"
+    for name in ("b.mp4", "c.AVI", "notes.txt", drawn):
         (tmp_path / name).write_bytes(b"")
     assert videos.find([str(tmp_path)]) == [tmp_path / "b.mp4", tmp_path / "c.AVI"]
     assert videos.find([str(tmp_path / "*.mp4"), str(video)]) == [tmp_path / "b.mp4", video]
+    assert videos.find([str(tmp_path / drawn)]) == [tmp_path / drawn]
     with pytest.raises(DataError, match="there is none"):
         videos.find([str(tmp_path / "*.mov")])
 

@@ -98,8 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _targets(arguments: argparse.Namespace, scorer: str) -> list[Target]:
     found = [Target(video, arguments.out or video.parent, scorer) for video in videos.find(arguments.videos)]
-    # Results of this model's are no recordings: a folder may hold both.
-    found = [target for target in found if not target.video.stem.endswith(scorer)]
     owners: dict[Path, Path] = {}
     for target in found:
         file = target.file("csv").resolve()
@@ -109,8 +107,6 @@ def _targets(arguments: argparse.Namespace, scorer: str) -> list[Target]:
                 f"{file}: leave --out away, or predict them into two folders"
             )
         owners[file] = target.video
-    if not found:
-        raise DataError(f"{' '.join(arguments.videos)}: expected recordings, but there are only results of this model")
     return found
 
 
