@@ -31,6 +31,7 @@ from poseloop.live.config.tables import (
     ProtocolTable,
     Publish,
     Realtime,
+    Record,
     Sync,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "ProtocolTable",
     "Publish",
     "Realtime",
+    "Record",
     "Rig",
     "RigPath",
     "Settings",

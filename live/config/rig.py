@@ -25,6 +25,7 @@ from poseloop.live.config.tables import (
     ProtocolTable,
     Publish,
     Realtime,
+    Record,
     Sync,
 )
 from poseloop.live.errors import ConfigError
@@ -61,6 +62,8 @@ class Rig(Settings):
     publish: Publish = Publish()
     realtime: Realtime = Realtime()
     gates: Gates = Gates()
+    record: Record | None = None
+    """Leave it out for a run that is not recorded."""
     boards: dict[str, BoardTable] = Field(default_factory=dict)
     protocols: dict[str, ProtocolTable] = Field(default_factory=dict)
 

@@ -20,6 +20,7 @@ __all__ = [
     "ProtocolTable",
     "Publish",
     "Realtime",
+    "Record",
     "Sync",
 ]
 
@@ -211,7 +212,7 @@ class Geometry(Settings):
 
 
 class Realtime(Settings):
-    """``[realtime]``: what engine and host ask of the operating system (`poseloop.live.realtime`); nothing by default.
+    """``[realtime]``: what the processes ask of the operating system (`poseloop.live.realtime`); nothing by default.
 
     ``poseloop doctor`` tells what this computer permits.
     """
@@ -222,10 +223,45 @@ class Realtime(Settings):
     """Processor cores for cameras and network, counted from 0; none = all."""
     host_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Processor cores for protocols and boards; none = all."""
+    recorder_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Processor cores for encoding; none = all. The recorder never gets a higher priority: the loop goes first."""
     lock_memory: bool = False
     """Keep all memory from being paged out. Linux only."""
     refused: Literal["stop", "warn"] = "stop"
     """When the system refuses any of it: do not start, or say so and go on."""
+
+
+class Record(Settings):
+    """``[record]``: every run leaves a session's folder (docs/session.md). Nothing is recorded without this table."""
+
+    folder: RigPath = Field("sessions", validate_default=True)  # type: ignore[assignment]  # resolved like a given one
+    """Where sessions lie; each gets a folder of its own in it, named by date, time and subject."""
+    subject: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
+    """Whose session it is; part of the folder's name."""
+    codec: Literal["h264", "hevc", "ffv1", "raw"] = "h264"
+    """``h264``: small, quick, read everywhere. ``hevc``: smaller, slower. ``ffv1``: lossless, a third to a half of raw.
+    ``raw``: lossless, needs no time but a fast disk. Only from a lossless video can poses be had again bit by bit."""
+    quality: int = Field(18, ge=1, le=51)
+    """Of ``h264`` and ``hevc``: 1 = nearly lossless and large, 51 = worst; 6 more is about half the size."""
+    encoder: Literal["auto", "software", "hardware"] = "auto"
+    """What encodes ``h264`` and ``hevc``. ``auto``: the graphics card if it can, else the processor. ``hardware``: do
+    not start if it cannot."""
+    buffer_ms: float = Field(500.0, ge=50, le=10_000)
+    """Pictures of so much time may wait for the encoder; when more do, the newest is not recorded, and is counted."""
+    keep_free_gb: float = Field(1.0, ge=0.1)
+    """The recording ends cleanly when the disk has less left."""
+    warn_minutes: float = Field(10.0, ge=0)
+    """Warn when the disk will be full in less than this."""
+    on_fault: Literal["continue", "stop"] = "continue"
+    """When the recording ends before the run does (full disk, recorder crashed or hung): ``continue`` runs the loop on
+    and says so, ``stop`` ends the run with outputs off. The boards are never touched by the recorder itself."""
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Record:
+        foreign = {"quality", "encoder"} & self.model_fields_set
+        if foreign and self.codec in ("ffv1", "raw"):
+            raise ValueError(f"{', '.join(sorted(foreign))} cannot be set with codec = {self.codec!r}: it is lossless")
+        return self
 
 
 class Gates(Settings):
