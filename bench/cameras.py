@@ -112,9 +112,9 @@ def measure(rig: Rig, fps: float, count: int, inference: bool) -> dict[str, Any]
     try:
         send = engine.publisher.send_pose
 
-        def send_pose(pose: Pose) -> None:
-            send(pose)
+        def send_pose(pose: Pose) -> bytes:
             skews_ns.append(pose.skew_ns)
+            return send(pose)
 
         engine.publisher.send_pose = send_pose  # type: ignore[method-assign]
         if not inference:

@@ -81,9 +81,9 @@ class Probe:
         self.own_run_ns: list[int] = []
         self.bare_ns: list[int] = []
 
-    def send_pose(self, pose: Pose) -> None:
+    def send_pose(self, pose: Pose) -> bytes:
         """Send, note the times, rest, run bare."""
-        self._send(pose)
+        message = self._send(pose)
         sent = now_ns()
         time.sleep(self._idle_s)
         began = now_ns()
@@ -92,6 +92,7 @@ class Probe:
         trace = pose.trace
         self.total_ns.append(sent - trace.arrived_ns)
         self.own_run_ns.append(trace.infer_end_ns - trace.infer_start_ns)
+        return message
 
     def take(self) -> tuple[Milliseconds, Milliseconds]:
         """Times since the last call, in ms: frame to socket, and bare run; from any thread."""

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from poseloop.live.capture.feed import Feed
-from poseloop.live.capture.ring import Ring
+from poseloop.live.capture.ring import Ring, live_slots, recorder_slots
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig
@@ -32,6 +32,7 @@ from poseloop.live.output.preview import Previewer
 from poseloop.live.output.publish import Publisher
 from poseloop.live.output.report import Histogram, Latencies, versions
 from poseloop.live.output.wire import Header
+from poseloop.live.recording import Recording
 from poseloop.live.types import CameraFormat, FrameSet, Keypoints, Pose, Trace
 from poseloop.live.vision.rig import RigNetwork
 
@@ -92,6 +93,7 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._feeds: list[Feed] = []
         self._reconstruction: Reconstruction | None = None
+        self.recording = Recording() if rig.record else None
         self._previewer: Previewer | None = None
         self._preview_thread: threading.Thread | None = None
         self._opened = ExitStack()
@@ -157,8 +159,13 @@ class Engine:
         self.publisher.open()
         opened.callback(self.publisher.close)
         sync = self.rig.sync
-        slots = [_slots(f.fps, sync.wait_ms) for f in formats]
-        self._rings = {camera.name: Ring(f.shape, n) for camera, f, n in zip(self.cameras, formats, slots, strict=True)}
+        buffer_ms = self.rig.record.buffer_ms if self.rig.record else 0.0
+        self._rings = {
+            camera.name: Ring(its.shape, live_slots(its.fps, sync.wait_ms), recorder_slots(its.fps, buffer_ms))
+            for camera, its in zip(self.cameras, formats, strict=True)
+        }
+        for ring in self._rings.values():
+            opened.callback(ring.close)
         self.sync = Synchroniser(
             list(self.rig.cameras),
             lambda frame: self._rings[frame.camera].release(frame.slot),
@@ -166,11 +173,23 @@ class Engine:
             by_time=sync.by_time,
             tolerance_ns=_tolerance_ns(sync.tolerance_ms, [f.fps for f in formats]),
             wait_ns=int(sync.wait_ms * 1e6),
+            tell=self.recording.note_drop if self.recording else None,
         )
         self._feeds = [
-            Feed(number, camera, self._rings[camera.name], self.sync, sync.trigger, self._may_be_lost)
+            Feed(
+                number,
+                camera,
+                self._rings[camera.name],
+                self.sync,
+                sync.trigger,
+                self._may_be_lost,
+                waits=sync.frames == "every",
+            )
             for number, camera in enumerate(self.cameras)
         ]
+        if self.recording is not None:
+            self.recording.open(self._feeds, self.header, self.network.individuals)
+            opened.callback(self.recording.close)
         if self.rig.publish.preview_fps > 0:
             self._previewer = Previewer(
                 self.rig.publish,
@@ -336,6 +355,7 @@ class Engine:
                 "restarts": restarts[feed.camera.name],
                 "realigned": realigned[feed.camera.name],
                 "state": feed.state,
+                **({"recorder_overrun": feed.overruns} if self.rig.record else {}),
             }
             for feed in self._feeds
         }
@@ -369,7 +389,7 @@ class Engine:
                 pose = self.pose(frames)
                 if self._in_work is None:
                     return  # it hung, and was given up
-                self.publisher.send_pose(pose)
+                message = self.publisher.send_pose(pose)
             except Exception:
                 if self._in_work is not None:
                     self._in_work = None
@@ -382,6 +402,8 @@ class Engine:
             if len(self.cameras) > 1:
                 self.skew.add(frames.skew_ns)
             self.sync.count(frames)
+            if self.recording is not None:
+                self.recording.send_pose(pose, message, frames)
             self._in_work = None
             if self._previewer is None or not self._previewer.offer(frames):
                 self.sync.release(frames)
@@ -447,12 +469,6 @@ class Engine:
             residual_px=self._no_residual,
             views=seen[0].view(np.uint8) if alone else seen.sum(axis=0, dtype=np.uint8),
         )
-
-
-def _slots(fps: float, wait_ms: float) -> int:
-    """Slots for one camera: one to fill, one in the network, one closed set, one preview, and the sets that wait."""
-    waiting = math.ceil(max(fps, 1.0) * wait_ms / 1000) + 1
-    return 4 + min(waiting, 60)
 
 
 def _tolerance_ns(given_ms: float | None, fps: Sequence[float]) -> int:

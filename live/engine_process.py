@@ -26,11 +26,18 @@ def main(parent: Parent) -> None:
     engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
     engine.open()
     try:
-        parent.say("ready", endpoints=engine.publisher.endpoints, provider=engine.network.provider)
+        parent.say(
+            "ready",
+            endpoints=engine.publisher.endpoints,
+            provider=engine.network.provider,
+            record=engine.recording and engine.recording.request,
+        )
         # Subscribers that connect now find the header; the cameras wait until the host has said that it is ready.
         while (message := parent.receive(0.05)) is None:
             engine.publisher.send_header()
         if message["event"] == "start":
+            if engine.recording is not None:
+                engine.recording.start(message["recorder"])
             engine.start()
             parent.say("capturing")
             _watch(engine, parent)
@@ -56,6 +63,8 @@ def _watch(engine: Engine, parent: Parent) -> None:
             return
         if message is not None and message["event"] == "latency":
             engine.act_ns = message["act_ns"]
+        if message is not None and message["event"] == "unrecord" and engine.recording is not None:
+            engine.recording.end()
         states = _tell_changes(engine, states, parent)
         if not started and engine.sync.sets.processed:
             started = True
@@ -63,6 +72,8 @@ def _watch(engine: Engine, parent: Parent) -> None:
         if started:
             health = engine.health()
             engine.publisher.send_health(health)
+            if engine.recording is not None:
+                engine.recording.tell("health", health)
             parent.say("health", **health)
             moved = _tell_moved(health["world"].get("moved", {}), moved, parent)
 
@@ -74,6 +85,8 @@ def _tell_changes(engine: Engine, before: dict[str, str], parent: Parent) -> dic
         states[name] = state
         if state != before.get(name, "ok"):
             parent.say("camera", camera=name, state=state, detail=why)
+            if engine.recording is not None:
+                engine.recording.tell("camera", {"camera": name, "state": state, "detail": why})
     return states
 
 

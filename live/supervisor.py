@@ -1,9 +1,10 @@
-"""Runs a rig: starts engine and host, keeps them in step, and puts their reports together.
+"""Runs a rig: starts engine, host and recorder, keeps them in step, and puts their reports together.
 
 It is the only process that a terminal talks to. Order of a start: boards opened and network warmed up at the same time
 → host subscribed and ready → cameras → the board that triggers them, if one does. Order of an end: on Ctrl-C or a fault
 the host first, since it switches the outputs off; when the time is over or the recordings have ended the engine first,
-so that its last poses are decided on.
+so that its last poses are decided on. The recorder begins before the cameras and ends after everybody; nobody waits for
+it in between.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from poseloop.live.config import Rig, parse_rig
-from poseloop.live.errors import PoseloopError
-from poseloop.live.output.report import machine
+from poseloop.live.errors import DataError, PoseloopError
+from poseloop.live.output import report as reports
 from poseloop.live.process import STOP, Child, Message
 
 __all__ = ["Stop", "Supervisor"]
@@ -28,6 +29,12 @@ _END_S = 5.0
 
 _FIRST_S = 5.0
 """A first pose may take so long to come, whatever the run's time: cameras need a moment for their first picture."""
+
+_RECORDER_END_S = 8.0
+"""How long the recorder may take to encode what waits, after engine and host have gone."""
+
+_RECORDER_SILENT_S = 5.0
+"""The recorder tells its state twice a second; one that has not for so long hangs, and is killed."""
 
 _SILENT_S = 1.0
 """The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
@@ -51,8 +58,9 @@ class Supervisor:
     """One run of one rig.
 
     ``listener`` is called with (process, message) for everything the processes tell: ``ready``, ``capturing``,
-    ``started``, ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``, and for
-    what the supervisor itself sees: ``silent`` (the host does not answer) and ``stopping``.
+    ``started``, ``health``, ``status``, ``trigger``, ``board``, ``camera``, ``notice``, ``protocol_failed``,
+    ``recording``, ``backlog``, and for what the supervisor itself sees: ``silent`` (the host does not answer),
+    ``unrecorded`` (the recording has ended before the run) and ``stopping``.
     """
 
     def __init__(self, text: str, file: Path, listener: Callable[[str, Message], None] | None = None) -> None:
@@ -72,6 +80,17 @@ class Supervisor:
         self._inbox: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
         self._engine = Child("engine", self._inbox)
         self._host = Child("host", self._inbox)
+        self._recorder = Child("recorder", self._inbox)
+        self._recording = False
+        """Is a session written now?"""
+        self.session: Path | None = None
+        """The folder of the session, if one was begun."""
+        self._unrecorded = ""
+        """Why the recording ended before the run."""
+        self._recorder_heard_s = 0.0
+        self._recorder_endpoint: str | None = None
+        self._answers: dict[tuple[str, str], Message] = {}
+        """(process, event) → what it said when it was ready; another one may have been waited for then."""
         self._reports: dict[str, Message] = {}
         self._errors: list[Message] = []
         self._done: set[str] = set()
@@ -92,20 +111,46 @@ class Supervisor:
         """
         started_s, why = 0.0, "it was stopped"
         try:
+            if self.rig.record is not None:
+                self._recorder.start(self._request)
             self._engine.start(self._request)
             self._host.start(self._request)
             ready = self._wait("ready", "engine", stop)
-            if ready is not None:
-                self._host.say("subscribe", endpoint=ready["endpoints"]["poses"])
+            if ready is not None and self._begin_session(ready["record"], stop):
+                self._host.say("subscribe", endpoint=ready["endpoints"]["poses"], recorder=self._recorder_endpoint)
                 if self._wait("ready", "host", stop) is not None:
-                    self._engine.say("start")
+                    self._engine.say("start", recorder=self._recorder_endpoint)
                     started_s, why = self._watch(seconds, stop)
         finally:
             self._end(stop)
         if self._errors:
             self.error = _error(self._errors)
             why = "something failed"
-        return self._report(time.monotonic() - started_s if started_s else 0.0, why)
+        report = self._report(time.monotonic() - started_s if started_s else 0.0, why)
+        if self.session is not None:
+            self._leave(report, self.session)
+        return report
+
+    def _leave(self, report: dict[str, Any], session: Path) -> None:
+        try:
+            reports.write(report, session / "report.json")
+        except DataError as error:
+            self._hear("supervisor", {"event": "notice", "text": str(error)})
+
+    def _begin_session(self, cameras: Message | None, stop: Stop) -> bool:
+        """Let the recorder open the engine's slots and all files; False = it could not, or the run was stopped."""
+        if cameras is None:
+            return True
+        ready = self._wait("ready", "recorder", stop)
+        if ready is None:
+            return False
+        meta = {**cameras["meta"], "protocols": list(self.rig.protocols)}
+        self._recorder.say("record", cameras=cameras["cameras"], meta=meta)
+        if self._wait("recording", "recorder", stop) is None:
+            return False
+        self.session, self._recorder_endpoint = Path(ready["folder"]), ready["endpoint"]
+        self._recording = True
+        return True
 
     def _watch(self, seconds: float | None, stop: Stop) -> tuple[float, str]:
         """Follow the run to its end; returns when (on the monotonic clock) the first pose came, and why it ended."""
@@ -121,6 +166,7 @@ class Supervisor:
                 started_s = time.monotonic()
                 ends_s = started_s + (float("inf") if seconds is None else seconds)
             self._tell(process, message)
+            self._end_a_hung_recorder()
             was, silent = silent, time.monotonic() - self._heard_s > _SILENT_S
             if silent and not was:
                 self._tell("host", {"event": "silent", "seconds": _SILENT_S})
@@ -155,21 +201,57 @@ class Supervisor:
             try:
                 self._host.close(0.0 if stop.hurry.is_set() else max(ends_s - time.monotonic(), 0.5))
             finally:
-                self._engine.close(0.0 if stop.hurry.is_set() else max(ends_s - time.monotonic(), 0.5))
+                try:
+                    self._engine.close(0.0 if stop.hurry.is_set() else max(ends_s - time.monotonic(), 0.5))
+                finally:
+                    self._end_recorder(stop)
         while not self._inbox.empty():
             self._tell(*self._next())
 
+    def _end_recorder(self, stop: Stop) -> None:
+        """Let it write what waits: everybody else has gone."""
+        try:
+            self._recorder.say("finish" if self._recording else STOP)
+            self._wait_until_done(self._recorder, time.monotonic() + _RECORDER_END_S, stop)
+            if self._recording and "recorder" not in self._reports:
+                self._end_recording("the recorder did not end in time; the end of the session may be missing")
+        finally:
+            # What it has written stays, however it ends.
+            self._recorder.close(0.0 if stop.hurry.is_set() else 0.5)
+
+    def _end_a_hung_recorder(self) -> None:
+        if self._recording and time.monotonic() - self._recorder_heard_s > _RECORDER_SILENT_S:
+            # First, since it must not read slots that the cameras fill again.
+            self._recorder.close(0.0)
+            self._end_recording(f"the recorder had not answered for {_RECORDER_SILENT_S:g} s and was killed")
+
+    def _end_recording(self, why: str) -> None:
+        """The recording ended before the run: say so at once; the run goes on or ends by ``record.on_fault``."""
+        assert self.rig.record is not None
+        self._recording, self._unrecorded = False, why
+        self._engine.say("unrecord")
+        self._host.say("unrecord")
+        self._hear("recorder", {"event": "unrecorded", "folder": str(self.session), "text": why})
+        if self.rig.record.on_fault == "stop":
+            text = f"the recording ended: {why}. The run was stopped, since record.on_fault is 'stop'"
+            self._errors.append({"process": "recorder", "text": text, "expected": True})
+
+    def _log(self, process: str, message: Message) -> None:
+        """Let the recorder write down what only the supervisor sees, or what is told by word alone."""
+        if self._recording and process != "recorder":
+            detail = {key: value for key, value in message.items() if key != "event"}
+            self._recorder.say("log", source=process or "supervisor", kind=message["event"], detail=detail)
+
     @property
     def _failed(self) -> bool:
-        return bool(self._errors or self._gone)
+        return bool(self._errors or self._gone - {"recorder"})
 
     def _wait(self, event: str, process: str, stop: Stop) -> Message | None:
         """The awaited message; None if the run was stopped or something failed before it came."""
         while not stop.is_set() and not self._failed:
-            source, message = self._next()
-            self._tell(source, message)
-            if source == process and message["event"] == event:
-                return message
+            if (answer := self._answers.get((process, event))) is not None:
+                return answer
+            self._tell(*self._next())
         return None
 
     def _wait_until_done(self, child: Child, ends_s: float, stop: Stop) -> None:
@@ -187,9 +269,15 @@ class Supervisor:
     def _tell(self, process: str, message: Message) -> None:
         if process == "host" and message["event"] != "silent":
             self._heard_s = time.monotonic()
+        if process == "recorder":
+            self._recorder_heard_s = time.monotonic()
+        if message["event"] in ("notice", "silent", "error") or message.get("code"):
+            self._log(process, message)
         match message["event"]:
             case "nothing":
                 return
+            case "report" | "error" | "exit" if process == "recorder" and self.session is not None:
+                self._recorder_ends(message)
             case "status" if message["act_ns"] != self._act_ns:
                 self._act_ns = message["act_ns"]
                 self._engine.say("latency", act_ns=self._act_ns)
@@ -204,8 +292,27 @@ class Supervisor:
                 self._gone.add(process)
                 if message["code"] and not any(error["process"] == process for error in self._errors):
                     self._errors.append({"process": process, "text": _ending(process, message), "expected": True})
-            case _:
+            case event:
+                if event in ("ready", "recording"):
+                    self._answers[process, event] = message
                 self._hear(process, message)
+
+    def _recorder_ends(self, message: Message) -> None:
+        """In whatever way; if nobody has told it to, the recording is over and the run is not."""
+        why = ""
+        match message["event"]:
+            case "report":
+                self._reports["recorder"] = message
+                why = message["fault"]
+            case "error":
+                why = message["text"]
+            case "exit":
+                self._gone.add("recorder")
+                if "recorder" not in self._reports:
+                    how = "was killed" if message["code"] < 0 else "ended by itself"
+                    why = f"the recorder process {how} (exit code {message['code']})"
+        if why and self._recording:
+            self._end_recording(why)
 
     def _hear(self, process: str, message: Message) -> None:
         try:
@@ -214,6 +321,18 @@ class Supervisor:
             self._listener = lambda process, message: None
             text = f"what the run tells cannot be shown: {type(error).__name__}: {error}"
             self._errors.append({"process": "supervisor", "text": text, "expected": True})
+
+    def _record_report(self) -> dict[str, Any]:
+        """What became of the session; empty if none was begun."""
+        if self.session is None:
+            return {}
+        known = self._reports.get("recorder", {})
+        return {
+            "folder": str(self.session),
+            **{key: known.get(key, {}) for key in ("cameras", "messages_lost")},
+            "bytes": known.get("bytes", 0),
+            "fault": self._unrecorded,
+        }
 
     def _report(self, seconds: float, why: str) -> dict[str, Any]:
         engine, host = self._reports.get("engine", {}), self._reports.get("host", {})
@@ -234,14 +353,16 @@ class Supervisor:
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),
             "networks": engine.get("networks", []),
+            "record": self._record_report(),
             "versions": engine.get("versions", {}),
-            "machine": machine(),
+            "machine": reports.machine(),
         }
 
 
 def _ending(process: str, message: Message) -> str:
     how = "was killed" if message["code"] < 0 else "ended by itself"
-    return f"the {process} process {how} (exit code {message['code']}); outputs go off when their lease lapses"
+    outputs = "" if process == "recorder" else "; outputs go off when their lease lapses"
+    return f"the {process} process {how} (exit code {message['code']}){outputs}"
 
 
 def _error(errors: Sequence[Message]) -> PoseloopError:

@@ -39,6 +39,7 @@ from poseloop.live.types import (
 )
 from poseloop.protocols.arming import ArmedBoard
 from poseloop.protocols.gates import is_fresh, is_whole, reason_to_hold, would_refuse
+from poseloop.protocols.journal import Journal
 from poseloop.protocols.sight import check_individuals
 from poseloop.protocols.signals import Signals
 from poseloop.protocols.triggers import Triggers
@@ -65,6 +66,7 @@ class Host:
         rig: Rig,
         tell: Callable[..., None] = lambda event, **values: None,
         clock: Callable[[], int] = now_ns,
+        journal: Journal | None = None,
     ) -> None:
         """Keep the rig; nothing is opened.
 
@@ -72,9 +74,11 @@ class Host:
             rig: boards and protocols, with their plugins loaded.
             tell: called with an event's name and its values, for triggers, notes, board events and failures.
             clock: the host's; a replay has its own.
+            journal: what is recorded, if anything is.
         """
         self.rig = rig
-        self._tell = tell
+        self.journal = journal or Journal()
+        self._tell = tell = self.journal.hear(tell)
         self._clock = clock
         self._boards = {name: ArmedBoard(name, table) for name, table in rig.boards.items()}
         self._signals = {name: Signals(name, item.table, item.board) for name, item in self._boards.items()}
@@ -188,14 +192,18 @@ class Host:
         self._slowest = (0, "")
         wanted = [(name, command) for name in self._alive() for command in self._ask(name, pose, inputs)]
         trace = replace(pose.trace, decided_ns=self._clock())
+        given_out: list[tuple[str, Command, str]] = []
         for name, command in wanted:
             if command.kind is CommandKind.OFF:
                 self._boards[command.device].board.send(command)
+                given_out.append((name, command, "off"))
             elif reason := self._reason_to_hold(name, command, pose):
                 self.triggers.held(command, pose.index, trace, reason)
+                given_out.append((name, command, f"held: {reason}"))
             else:
                 ticket = self._boards[command.device].board.send(command)
                 self.triggers.sent(command, ticket, pose.index, trace)
+                given_out.append((name, command, "sent"))
         # Looked at again: the protocols may have taken their time.
         if not is_fresh(self.rig.gates, pose, self._clock()):
             self.poses["stale"] += 1
@@ -208,19 +216,25 @@ class Host:
         self.latencies.add(trace)
         # Last, since telling takes its time.
         self._tell_notes(pose.index)
+        self.journal.decision(pose, True, trace.decided_ns, inputs, given_out)
+        self.journal.send()
 
     def pass_on(self, pose: Pose) -> None:
         """Show a pose that is not the newest to the protocols that want every one; only ``off`` may come of it."""
         self.poses["skipped"] += 1
+        given_out: list[tuple[str, Command, str]] = []
         for name in self._alive():
             if not self._protocols[name].every_pose:
                 continue
             for command in self._ask(name, pose, ()):
                 if command.kind is CommandKind.OFF:
                     self._boards[command.device].board.send(command)
+                    given_out.append((name, command, "off"))
                 else:
                     self.triggers.held(command, pose.index, pose.trace, "a newer pose is there")
+                    given_out.append((name, command, "held: a newer pose is there"))
         self._tell_notes(pose.index)
+        self.journal.decision(pose, False, 0, (), given_out)
 
     @property
     def wants_every_pose(self) -> bool:
@@ -399,6 +413,8 @@ def main(parent: Parent) -> None:
     try:
         message = parent.receive()
         if message is not None and message["event"] == "subscribe":
+            if message["recorder"] is not None:
+                host.journal.open(message["recorder"])
             with Subscriber(message["endpoint"]) as poses:
                 host.bind(poses.header)
                 parent.say("ready")
@@ -410,6 +426,7 @@ def main(parent: Parent) -> None:
         host.off()
         host.close()
         host.triggers.close_all()
+        host.journal.close()
         # The supervisor has to tell an end that follows from the engine's from one that nobody asked for.
         parent.say("report", engine_ended=engine_ended, **host.report())
 
@@ -423,6 +440,7 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> bool:
             _take(host, poses)
         else:
             host.collect()
+            host.journal.send()
         now = now_ns()
         host.poses["lost"] = poses.lost
         if now >= next_status_ns:
@@ -433,6 +451,8 @@ def _loop(host: Host, poses: Subscriber, parent: Parent) -> bool:
             return False
         if message is not None and message["event"] == "start_cameras":
             host.start_cameras()
+        if message is not None and message["event"] == "unrecord":
+            host.journal.close(hurry=True)
         if message is not None and message["event"] == "finish":
             finishing_ns = now + int(_DRAIN_S * 1e9)
         if poses.ended or (finishing_ns and now > finishing_ns):

@@ -10,12 +10,15 @@ from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import DeviceError, DeviceLost, PoseloopError, SettingRefused
 from poseloop.live.interfaces import Camera
-from poseloop.live.types import Frame
+from poseloop.live.types import Frame, Stamp
 
 __all__ = ["Feed"]
 
 _GRAB_S = 0.2
 """How long the thread waits in the driver before it looks whether it should end."""
+
+_LOOK_S = 0.002
+"""How often a camera that may wait looks whether the recorder has room again."""
 
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 """Before a lost camera is opened again; doubled each time that this fails."""
@@ -35,6 +38,7 @@ class Feed:
         sync: Synchroniser,
         trigger: str,
         may_be_lost: Callable[[Feed], bool] = lambda feed: False,
+        waits: bool = False,
     ) -> None:
         """Keep the parts; the camera is open, and not yet started.
 
@@ -45,6 +49,7 @@ class Feed:
             sync: gets its frames.
             trigger: how it is started.
             may_be_lost: asked when the device is gone: may the rig go on without it? If not, the error is raised.
+            waits: the camera may be held up until the recorder has room (``sync.frames = "every"``).
         """
         self.camera = camera
         self.ring = ring
@@ -54,6 +59,11 @@ class Feed:
         """How often it was lost."""
         self.hung = False
         """It did not come out of its driver when it was stopped."""
+        self.record: Callable[[int, int, Stamp], bool] | None = None
+        """Tells the recorder of a frame: camera number, lent slot (-1: none) and times; False: it could not be told."""
+        self.overruns = 0
+        """Frames whose picture was not recorded, since the recorder held as many slots as it may."""
+        self._waits = waits
         self._number = number
         self._sync = sync
         self._trigger = trigger
@@ -138,7 +148,20 @@ class Feed:
             arrived_ns = int(stamp.arrived_ns)
             self._interval_ns, self._seen_ns = arrived_ns - self._seen_ns, arrived_ns
             frame = Frame(camera.name, int(stamp.index), int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
+            # Before the loop has it: from `put` on it may come back at any moment.
+            record = self.record
+            lent = record is not None and self._lend(slot)
             self._sync.put(self._number, frame)
+            if record is not None:
+                self.overruns += not lent
+                if not record(self._number, slot if lent else -1, stamp) and lent:
+                    ring.take_back(slot)
+
+    def _lend(self, slot: int) -> bool:
+        while not self.ring.lend(slot):
+            if not self._waits or self.record is None or self._stopping.wait(_LOOK_S):
+                return False
+        return True
 
     def _return(self) -> bool:
         """Open the camera again, with growing pauses, until it is back as it was or the run ends.

@@ -64,6 +64,7 @@ class Synchroniser:
         tolerance_ns: int = 5_000_000,
         wait_ns: int = 20_000_000,
         clock: Callable[[], int] = now_ns,
+        tell: Callable[[int | None, int, str], None] | None = None,
     ) -> None:
         """Keep one place for each camera.
 
@@ -75,7 +76,10 @@ class Synchroniser:
             tolerance_ns: how far the exposures of one set may lie apart.
             wait_ns: how long a set waits for a missing camera; unused with ``every``, where cameras cannot be late.
             clock: host clock.
+            tell: called with camera number (None: a whole set), index and reason of all that is dropped; must be
+                quick, and may come from any thread.
         """
+        self._tell = tell
         self._names = tuple(cameras)
         self._release = release
         self._every = every
@@ -210,12 +214,16 @@ class Synchroniser:
 
     def _drop(self, frames: FrameSet, reason: str) -> None:
         self.sets.dropped[reason] += 1
+        if self._tell is not None:
+            self._tell(None, frames.index, reason)
         for frame in frames.frames:
             if frame is not None:
                 self._drop_frame(frame, reason)
 
     def _drop_frame(self, frame: Frame, reason: str) -> None:
         self.cameras[frame.camera].dropped[reason] += 1
+        if self._tell is not None:
+            self._tell(self._names.index(frame.camera), frame.index, reason)
         self._release(frame)
 
     def _close_what_can_be(self, now: int) -> None:

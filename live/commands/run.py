@@ -54,10 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def exit_code(report: dict[str, Any]) -> int:
-    """0 if every protocol and every camera lived to the end."""
+    """0 if every protocol and every camera lived to the end, and the recording did."""
     alive = all(state == "ok" for state in report["protocols"].values())
     there = not any(counts["state"] in ("lost", "hung") for counts in report["cameras"].values())
-    return 0 if alive and there else 1
+    recorded = not report["record"].get("fault")
+    return 0 if alive and there and recorded else 1
 
 
 def run_rig(

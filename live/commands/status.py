@@ -84,6 +84,11 @@ class Status:
                     f"their lease lapses",
                     important=True,
                 )
+            case "recording":
+                self.say(f"recording to {message['folder']}; the disk has room for about {message['left']}")
+            case "unrecorded":
+                self.say(f"THE RECORDING HAS ENDED: {message['text']}", important=True)
+                self.say(f"what was recorded until now is in {message['folder']}", important=True)
             case "stopping":
                 self.say("stopping …")
 

@@ -234,7 +234,7 @@ class Realtime(Settings):
 class Record(Settings):
     """``[record]``: every run leaves a session's folder (docs/session.md). Nothing is recorded without this table."""
 
-    folder: RigPath = Field("sessions", validate_default=True)  # type: ignore[assignment]  # resolved like a given one
+    folder: RigPath = Field("sessions", validate_default=True)
     """Where sessions lie; each gets a folder of its own in it, named by date, time and subject."""
     subject: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
     """Whose session it is; part of the folder's name."""

@@ -72,13 +72,14 @@ class Publisher:
         """Tell subscribers what the numbers mean; repeated, since a late one missed the first."""
         self._poses.send_multipart((wire.HEADER, self._header), zmq.DONTWAIT)
 
-    def send_pose(self, pose: Pose) -> None:
-        """Send one pose."""
+    def send_pose(self, pose: Pose) -> bytes:
+        """Send one pose; returns its message."""
         # Packed first: if that fails, the socket must not be left in the middle of a message.
         body = self._pose_wire.pose(pose)
         # Two sends: after an idle moment send_multipart takes 50 us more.
         self._poses.send(wire.POSE, _MORE)
         self._poses.send(body, zmq.DONTWAIT)
+        return body
 
     def send_end(self, published: int) -> None:
         """Tell subscribers that no pose will follow, and how many were sent."""

@@ -217,6 +217,8 @@ def as_text(report: Mapping[str, Any]) -> str:
     for name, state in report["protocols"].items():
         if state != "ok":
             lines.append(f"protocol   {name} was disabled: {state}")
+    if record := report.get("record"):
+        lines += as_record(record)
     lines += [f"provider   {report['provider']}", ""]
     lines.append(f"latency, ms{'n':>14}{'p50':>10}{'p90':>10}{'p99':>10}{'p99.9':>10}{'max':>10}")
     for stage, row in report["latency_ms"].items():
@@ -226,6 +228,20 @@ def as_text(report: Mapping[str, Any]) -> str:
         )
         lines.append(f"  {stage:<17}{row['n']:>6}{numbers}")
     return "\n".join(lines)
+
+
+def as_record(record: Mapping[str, Any]) -> list[str]:
+    """Lines about the session's folder: where it is, and what is in it."""
+    lines = [f"session    {record['folder']} ({record['bytes'] / 1e6:.1f} MB)"]
+    for name, counts in record["cameras"].items():
+        missed = "".join(f", {count} not ({why})" for why, count in counts["missed"].items())
+        lines.append(
+            f"           {name}: {counts['recorded']} frames recorded, {sum(counts['missed'].values())} lost{missed}"
+        )
+    lines += [f"           {count} messages of {source} were lost" for source, count in record["messages_lost"].items()]
+    if record["fault"]:
+        lines.append(f"           it ended before the run: {record['fault']}")
+    return lines
 
 
 def as_world(world: Mapping[str, Any]) -> list[str]:
