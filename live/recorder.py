@@ -12,7 +12,6 @@ import math
 import os
 import queue
 import shutil
-import sys
 import threading
 import time
 from collections import Counter
@@ -46,9 +45,6 @@ _COMMIT_S = 0.2
 _STATUS_S = 0.5
 _QUIET_S = 0.5
 """At the end: so long after its last message a source that has not said goodbye is taken for dead."""
-
-_NICE = 5
-"""The loop goes first."""
 
 OVERRUN = "recorder_overrun"
 """Why there is no picture: no slot was free, because encoder or disk did not keep up."""
@@ -368,8 +364,8 @@ def main(parent: Parent) -> None:
         return
     text, file = request["rig"], Path(request["file"])
     rig = parse_rig(text, file, ())
-    if sys.platform != "win32":
-        os.nice(_NICE)
+    # The loop goes first.
+    realtime.step_back()
     if rig.realtime.recorder_cores:
         realtime.pin(rig.realtime.recorder_cores)
     now, at_ns = datetime.now().astimezone(), now_ns()

@@ -26,7 +26,8 @@ class Session:
         return Session(session)
 
     def rows(self, query: str) -> list[tuple]:
-        log = sqlite3.connect(self.folder / "log.sqlite")
+        # Read only: connecting would create a log that is not there yet.
+        log = sqlite3.connect(f"{(self.folder / 'log.sqlite').as_uri()}?mode=ro", uri=True)
         try:
             return log.execute(query).fetchall()
         finally:

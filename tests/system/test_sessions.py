@@ -45,6 +45,7 @@ def test_a_run_leaves_a_session_in_which_every_frame_has_its_row(tmp_path: Path)
 
 
 def rows_so_far(folder: Path) -> int:
+    time.sleep(0.05)
     try:
         return Session.only(folder).rows("SELECT count(*) FROM frame WHERE row IS NOT NULL")[0][0]
     except (ValueError, OSError, sqlite3.Error):
@@ -54,7 +55,7 @@ def rows_so_far(folder: Path) -> int:
 def record_and_kill(folder: Path, victim: str, after_s: float) -> int:
     """Kill so long after the first rows; returns when, after the run has ended."""
     with running("run", recorded_rig(folder), "--headless", cwd=folder) as process:
-        wait_for(lambda: rows_so_far(folder) > 0, 60)
+        wait_for(lambda: rows_so_far(folder) > 0, 150)
         time.sleep(after_s)
         targets = processes_in(folder)
         killed_ns = time.perf_counter_ns()
@@ -63,7 +64,7 @@ def record_and_kill(folder: Path, victim: str, after_s: float) -> int:
         if victim == "recorder":
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
     wait_for(lambda: not processes_in(folder))
     return killed_ns
 
@@ -98,14 +99,14 @@ def test_kill_9_loses_no_more_than_the_last_second(victim: str, times: int, tmp_
 def test_the_loop_outlives_its_recorder_or_stops_as_the_rig_says(rule: str, tmp_path: Path) -> None:
     rig = recorded_rig(tmp_path, f'on_fault = "{rule}"')
     with running("run", rig, "--headless", "--report", "r.json", cwd=tmp_path) as process:
-        wait_for(lambda: rows_so_far(tmp_path) > 0, 60)
+        wait_for(lambda: rows_so_far(tmp_path) > 0, 150)
         os.kill(processes_in(tmp_path)["recorder"].pid, signal.SIGKILL)
         before = len(edges(tmp_path))
         if rule == "continue":
             time.sleep(1.5)
             assert set(processes_in(tmp_path)) >= {"engine", "host"}
             process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=150)
     assert process.returncode == 1
     assert "THE RECORDING HAS ENDED: the recorder process was killed" in stderr
     assert ("record.on_fault" in stderr) == (rule == "stop")
@@ -121,12 +122,12 @@ def test_the_loop_outlives_its_recorder_or_stops_as_the_rig_says(rule: str, tmp_
 @needs_signals
 def test_a_recorder_that_hangs_is_ended_and_the_loop_goes_on(tmp_path: Path) -> None:
     with running("run", recorded_rig(tmp_path), "--headless", "--report", "r.json", cwd=tmp_path) as process:
-        wait_for(lambda: rows_so_far(tmp_path) > 0, 60)
+        wait_for(lambda: rows_so_far(tmp_path) > 0, 150)
         os.kill(processes_in(tmp_path)["recorder"].pid, signal.SIGSTOP)
         wait_for(lambda: "recorder" not in processes_in(tmp_path), 30)
         wait_for(lambda: is_on(tmp_path))
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=150)
     assert "THE RECORDING HAS ENDED: the recorder had not answered for 5 s" in stderr
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     # What was captured while it hung: the loop went on, the pictures were counted.
