@@ -35,8 +35,12 @@ class Session:
 
     def pictures(self, camera: str = "top") -> list[int]:
         """Times in the video, ms."""
-        with av.open(str(self.folder / f"{camera}.mkv")) as video:
-            return [frame.pts for frame in video.decode(video=0)]
+        try:
+            with av.open(str(self.folder / f"{camera}.mkv")) as video:
+                return [frame.pts for frame in video.decode(video=0)]
+        except av.EOFError:
+            # Killed before the first cluster was written.
+            return []
 
     def check(self) -> None:
         """Picture i is row i."""

@@ -43,7 +43,7 @@ class Listener:
         """Of all messages so far; each is looked at once."""
         found = []
         while self.socket.poll(200):
-            source, number, rows = msgpack.unpackb(self.socket.recv())
+            source, _, rows = msgpack.unpackb(self.socket.recv())
             assert source == "host"
             found += [row for name, row in rows if name == table]
         return found

@@ -122,7 +122,7 @@ def test_the_loop_outlives_its_recorder_or_stops_as_the_rig_says(rule: str, tmp_
 @needs_signals
 def test_a_recorder_that_hangs_is_ended_and_the_loop_goes_on(tmp_path: Path) -> None:
     with running("run", recorded_rig(tmp_path), "--headless", "--report", "r.json", cwd=tmp_path) as process:
-        wait_for(lambda: rows_so_far(tmp_path) > 0, 150)
+        wait_for(lambda: rows_so_far(tmp_path) > 60, 150)
         os.kill(processes_in(tmp_path)["recorder"].pid, signal.SIGSTOP)
         wait_for(lambda: "recorder" not in processes_in(tmp_path), 30)
         wait_for(lambda: is_on(tmp_path))
