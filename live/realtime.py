@@ -5,27 +5,21 @@ What was asked for is read back: Windows grants less than it was asked for witho
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from poseloop.live.config import Realtime
 from poseloop.live.errors import ConfigError
 
-__all__ = ["apply", "lock_memory", "pin", "prioritise", "step_back"]
+__all__ = ["apply", "lock_memory", "pin", "prioritise"]
 
 _FIFO_PRIORITY = 50
 """The middle of 1..99: above everything ordinary, below the kernel's own threads that serve disk and network."""
 
 _NICE = -10
-_STEP_BACK = 5
-_BELOW_NORMAL = 0x4000
-"""BELOW_NORMAL_PRIORITY_CLASS of SetPriorityClass."""
-
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 _WINDOWS_CLASSES = {"high": 0x80, "realtime": 0x100}
 """HIGH_PRIORITY_CLASS and REALTIME_PRIORITY_CLASS of SetPriorityClass."""
@@ -86,19 +80,6 @@ def prioritise(priority: str) -> None:
             raise _refused("SCHED_FIFO is not permitted", f"- rtprio {_FIFO_PRIORITY}") from None
     else:
         raise OSError(0, f"{priority!r} is not available on {sys.platform}; use 'high'")
-
-
-def step_back() -> None:
-    """Let other processes go first, as far as the system offers it; call it before threads are started."""
-    if sys.platform == "win32":
-        kernel = _kernel32()
-        kernel.SetPriorityClass(_this_process(kernel), _BELOW_NORMAL)
-        return
-    os.nice(_STEP_BACK)
-    # Where Linux schedules by sessions, nice counts among the processes of one session only, and each of ours has its
-    # own (sched(7), "The autogroup feature").
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(_STEP_BACK), encoding="ascii")
 
 
 def pin(cores: Iterable[int]) -> None:

@@ -364,8 +364,6 @@ def main(parent: Parent) -> None:
         return
     text, file = request["rig"], Path(request["file"])
     rig = parse_rig(text, file, ())
-    # The loop goes first.
-    realtime.step_back()
     if rig.realtime.recorder_cores:
         realtime.pin(rig.realtime.recorder_cores)
     now, at_ns = datetime.now().astimezone(), now_ns()
@@ -398,7 +396,6 @@ def main(parent: Parent) -> None:
 def _serve(recorder: Recorder, inlet: zmq.Socket[bytes], parent: Parent) -> None:
     """Take messages until the parent says finish and every source has ended, or until the recording cannot go on."""
     finishing, heard_s, next_watch_s = False, 0.0, 0.0
-    sources = {f"camera {track.name}" for track in recorder.tracks} | {"poses", "engine", "host"}
     while True:
         if inlet.poll(math.ceil(_POLL_S * 1000)):
             heard_s = time.monotonic()
@@ -416,5 +413,5 @@ def _serve(recorder: Recorder, inlet: zmq.Socket[bytes], parent: Parent) -> None
                 recorder.event(message["source"], message["kind"], message["detail"])
             elif message["event"] in (STOP, "finish") and not finishing:
                 finishing, heard_s = True, now_s
-        if finishing and (sources <= recorder.ended or now_s - heard_s > _QUIET_S):
+        if finishing and (recorder.ended >= {"engine", "host"} or now_s - heard_s > _QUIET_S):
             return

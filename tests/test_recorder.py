@@ -45,7 +45,7 @@ class Bench:
         assert event == "notice"
         self.notices.append(text)
 
-    def send(self, *rows: Any, source: str = "camera top", skip: int = 0) -> None:
+    def send(self, *rows: Any, source: str = "engine", skip: int = 0) -> None:
         self.messages += skip
         self.recorder.take(msgpack.packb([source, self.messages, rows]))
         self.messages += 1
@@ -126,10 +126,10 @@ def test_messages_that_never_came_are_listed(tmp_path: Path) -> None:
         bench.frame()
         bench.send(["end", []], skip=3)
         bench.recorder.watch()
-        assert bench.recorder.ended == {"camera top"}
-    assert bench.rows("SELECT * FROM lost") == [("camera top", 1, 3)]
-    assert bench.recorder.report()["messages_lost"] == {"camera top": 3}
-    assert "3 messages of camera top" in bench.notices[0]
+        assert bench.recorder.ended == {"engine"}
+    assert bench.rows("SELECT * FROM lost") == [("engine", 1, 3)]
+    assert bench.recorder.report()["messages_lost"] == {"engine": 3}
+    assert "3 messages of engine" in bench.notices[0]
 
 
 def test_a_video_that_cannot_be_written_ends_the_recording_and_gives_all_slots_back(

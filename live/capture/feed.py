@@ -59,8 +59,8 @@ class Feed:
         """How often it was lost."""
         self.hung = False
         """It did not come out of its driver when it was stopped."""
-        self.record: Callable[[int, int, Stamp], bool] | None = None
-        """Tells the recorder of a frame: camera number, lent slot (-1: none) and times; False: it could not be told."""
+        self.record: Callable[[int, int, Stamp], None] | None = None
+        """Takes what the recorder has to know of a frame: camera number, lent slot (-1: none) and times."""
         self.overruns = 0
         """Frames whose picture was not recorded, since the recorder held as many slots as it may."""
         self._waits = waits
@@ -154,8 +154,7 @@ class Feed:
             self._sync.put(self._number, frame)
             if record is not None:
                 self.overruns += not lent
-                if not record(self._number, slot if lent else -1, stamp) and lent:
-                    ring.take_back(slot)
+                record(self._number, slot if lent else -1, stamp)
 
     def _lend(self, slot: int) -> bool:
         while not self.ring.lend(slot):

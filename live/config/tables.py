@@ -224,7 +224,7 @@ class Realtime(Settings):
     host_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Processor cores for protocols and boards; none = all."""
     recorder_cores: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Processor cores for encoding; none = all. The recorder never gets a higher priority: the loop goes first."""
+    """Processor cores for encoding; none = all. The recorder's priority stays normal."""
     lock_memory: bool = False
     """Keep all memory from being paged out. Linux only."""
     refused: Literal["stop", "warn"] = "stop"

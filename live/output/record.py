@@ -21,7 +21,6 @@ from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig
 from poseloop.live.errors import DataError
 from poseloop.live.output.report import machine, versions
-from poseloop.live.types import FrameSet, Pose, Stamp
 
 __all__ = ["END", "PICTURE", "Lines", "Outlet", "make_folder", "write_head"]
 
@@ -77,20 +76,6 @@ class Outlet:
         self._pack = msgpack.Packer().pack
         self._number = 0
         self._rows: list[tuple[str, Sequence[Any]]] = []
-
-    def frame(self, camera: int, slot: int, stamp: Stamp) -> bool:
-        """Tell of a frame at once; ``slot`` is -1 where the recorder was lent none. False: it could not be sent."""
-        # A driver's integers may be NumPy's, which a message cannot hold.
-        times = int(stamp.index), int(stamp.exposed_ns), int(stamp.arrived_ns), int(stamp.device_ns)
-        self._rows.append((PICTURE, (camera, slot, *times)))
-        return self.send()
-
-    def pose(self, pose: Pose, message: bytes, frames: FrameSet) -> bool:
-        """Tell of a pose at once, as it was published, and of which frames it was made. False: it could not be sent."""
-        made_of = msgpack.packb([None if frame is None else frame.index for frame in frames.frames])
-        times = pose.trace.exposed_ns, pose.trace.published_ns
-        self._rows.append(("pose", (pose.sequence, pose.index, *times, message, made_of)))
-        return self.send()
 
     def add(self, table: str, *row: Any) -> None:
         """Keep a row, in the order of its columns, for the next `send`."""

@@ -12,7 +12,6 @@ from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import DataError
 from poseloop.live.output import record
 from poseloop.live.output.record import Lines, make_folder, write_head
-from poseloop.live.types import Stamp
 
 NOW = datetime.datetime(2026, 5, 4, 9, 30, 12, tzinfo=datetime.UTC)
 
@@ -48,9 +47,10 @@ def receive(socket: zmq.Socket) -> list:
 
 def test_each_source_numbers_its_own_messages_and_says_goodbye(inlet: zmq.Socket) -> None:
     lines = Lines(endpoint_of(inlet))
-    camera, host = lines.outlet("camera top"), lines.outlet("host")
-    assert camera.frame(0, 3, Stamp(index=7, exposed_ns=1, arrived_ns=2, device_ns=3))
-    assert receive(inlet) == ["camera top", 0, [["picture", [0, 3, 7, 1, 2, 3]]]]
+    engine, host = lines.outlet("engine"), lines.outlet("host")
+    engine.add("picture", 0, 3, 7, 1, 2, 3)
+    assert engine.send()
+    assert receive(inlet) == ["engine", 0, [["picture", [0, 3, 7, 1, 2, 3]]]]
     host.add("dropped", None, 4, "superseded")
     host.event("host", "note", {"name": "lick"}, at_ns=9)
     assert host.send()
@@ -62,7 +62,7 @@ def test_each_source_numbers_its_own_messages_and_says_goodbye(inlet: zmq.Socket
     assert host.send(), "nothing to send is no message"
     lines.close()
     lines.close()
-    assert sorted(receive(inlet)[:2] for _ in range(2)) == [["camera top", 1], ["host", 1]]
+    assert sorted(receive(inlet)[:2] for _ in range(2)) == [["engine", 1], ["host", 1]]
     assert not inlet.poll(50)
 
 
@@ -70,9 +70,11 @@ def test_a_message_that_finds_no_room_is_a_gap_in_the_numbers(monkeypatch: pytes
     monkeypatch.setattr(record, "_QUEUED", 2)
     # Nobody listens.
     lines = Lines("tcp://127.0.0.1:9")
-    outlet = lines.outlet("poses")
-    stamp = Stamp(0, 0, 0)
-    sent = [outlet.frame(0, 0, stamp) for _ in range(5)]
+    outlet = lines.outlet("engine")
+    sent = []
+    for _ in range(5):
+        outlet.add("lost", "host", 0, 0)
+        sent.append(outlet.send())
     assert sent[:2] == [True, True]
     assert not any(sent[2:])
     assert outlet._number == 5
