@@ -36,7 +36,7 @@ CREATE TABLE frame (
 );
 CREATE UNIQUE INDEX frame_row ON frame (camera, row);
 CREATE TABLE dropped (
-    camera INTEGER,                 -- NULL: a whole set
+    camera INTEGER,                 -- NULL: a whole set; each of its frames has a row of its own, too
     idx INTEGER NOT NULL,
     reason TEXT NOT NULL            -- as in reports
 );
@@ -45,7 +45,8 @@ CREATE TABLE pose (
     idx INTEGER NOT NULL,
     exposed_ns INTEGER NOT NULL,
     published_ns INTEGER NOT NULL,
-    message BLOB NOT NULL           -- as on the socket
+    message BLOB NOT NULL,          -- as on the socket
+    frames BLOB NOT NULL            -- msgpack: trigger count of each camera's frame that it was made of, nil: missing
 );
 CREATE TABLE decision (
     number INTEGER PRIMARY KEY,     -- order in which the host took poses, from 0
@@ -55,7 +56,7 @@ CREATE TABLE decision (
     decided_ns INTEGER NOT NULL,    -- 0: nobody was asked to decide
     inputs BLOB NOT NULL,           -- msgpack: [[board, line, value, at_ns], ...] that came with it
     commands BLOB NOT NULL          -- msgpack: [[protocol, device, line, kind, on_us, period_us, count, delay_us,
-                                    --            fate], ...]; fate: 'sent', 'off', or why it was held
+                                    --            fate], ...]; fate: 'sent', 'off', or 'held: ' and why
 );
 CREATE TABLE trigger (
     idx INTEGER NOT NULL,           -- trigger count of the frame set that caused it
@@ -79,12 +80,13 @@ CREATE TABLE trigger (
 CREATE TABLE event (
     at_ns INTEGER NOT NULL,
     source TEXT NOT NULL,           -- engine, host, recorder, supervisor
-    kind TEXT NOT NULL,             -- note, input, board, camera, notice, protocol_failed, health, ...
+    kind TEXT NOT NULL,             -- note, input, board, camera, notice, protocol_failed, health, silent, error,
+                                    -- recording_ended
     detail TEXT NOT NULL            -- JSON
 );
 CREATE TABLE lost (
-    source TEXT NOT NULL,           -- whose messages to the recorder are missing
-    first INTEGER NOT NULL,
+    source TEXT NOT NULL,           -- whose messages to the recorder are missing: camera NAME, poses, engine, host
+    first INTEGER NOT NULL,         -- numbers of the messages, each source counts its own from 0
     last INTEGER NOT NULL
 );
 """
@@ -92,7 +94,7 @@ CREATE TABLE lost (
 _COLUMNS = {
     "frame": 7,
     "dropped": 3,
-    "pose": 5,
+    "pose": 6,
     "decision": 7,
     "trigger": 17,
     "event": 4,
