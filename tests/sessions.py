@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import msgpack
 import numpy as np
 
 from poseloop.live.output.log import LogWriter
@@ -102,13 +103,14 @@ def make_session(folder: Path, plan: Plan | None = None) -> Path:
         )  # fmt: skip
         if plan.pictures:
             write_video(folder / f"{camera}.mkv", plan, recorded)
-    log.add("dropped", [(None, index, "stale") for index in plan.unprocessed])
+    whose = (None, *range(len(plan.cameras)))
+    log.add("dropped", [(camera, index, "stale") for index in plan.unprocessed for camera in whose])
     wire = Wire()
     left = {*plan.missed, *plan.unprocessed}
     for sequence, index in enumerate(index for index in range(plan.frames) if index not in left):
         pose = pose_at(plan, sequence, index)
-        trace = pose.trace
-        log.add("pose", [(sequence, index, trace.exposed_ns, trace.published_ns, wire.pose(pose))])
+        trace, frames = pose.trace, msgpack.packb([index] * len(plan.cameras))
+        log.add("pose", [(sequence, index, trace.exposed_ns, trace.published_ns, wire.pose(pose), frames)])
         if sequence % 5000 == 0:
             log.commit()
     log.add("event", [(FIRST_NS, "supervisor", "notice", json.dumps({"text": "begun"}))])
@@ -176,7 +178,7 @@ def write_video(file: Path, plan: Plan, indices: Sequence[int]) -> None:
         stream.codec_context.max_b_frames = 0
         for index in indices:
             frame = av.VideoFrame.from_ndarray(picture(plan, index), format="gray")
-            frame.pts = (exposed_ns(plan, index) - STARTED_NS) // 1000
+            frame.pts = (exposed_ns(plan, index) - exposed_ns(plan, indices[0])) // 1000
             frame.time_base = Fraction(1, 1_000_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -187,6 +189,7 @@ def _write_head(folder: Path, plan: Plan) -> None:
     lines = [
         "format = 1",
         'rig = "small"',
+        'subject = "m042"',
         'started = "2026-05-04T09:30:12.345678+02:00"',
         f"started_ns = {STARTED_NS}",
         "\n[versions]",

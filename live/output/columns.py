@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +14,7 @@ from poseloop.live.errors import DataError
 from poseloop.live.output import wire
 from poseloop.live.types import Float32
 
-__all__ = ["TIMES", "Poses", "pose_columns"]
+__all__ = ["TIMES", "Poses", "frame_counts", "pose_columns"]
 
 TIMES = (
     "exposed_ns",
@@ -53,6 +54,8 @@ class Poses:
     predicted: Float32
     """(N, I, K, 3) or (N, C, I, K, 2)."""
     predicted_for_ns: _Int64
+    frames: _Int64
+    """(N, C) trigger count of each camera's frame that it was made of; -1 = missing."""
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -63,11 +66,12 @@ class Poses:
         return column
 
 
-def pose_columns(messages: Sequence[bytes], shape: tuple[int, int, int]) -> Poses:
+def pose_columns(messages: Sequence[bytes], frames: Sequence[bytes], shape: tuple[int, int, int]) -> Poses:
     """Unpack pose messages of one session.
 
     Args:
         messages: as on the socket.
+        frames: as in the log.
         shape: cameras, individuals, keypoints.
 
     Raises:
@@ -97,9 +101,23 @@ def pose_columns(messages: Sequence[bytes], shape: tuple[int, int, int]) -> Pose
             views=np.frombuffer(b"".join(message["views"] for message in found), np.uint8).reshape(n, i, k),
             predicted=_predicted(found, measured),
             predicted_for_ns=_numbers(found, "predicted_for_ns"),
+            frames=frame_counts(frames, c),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"expected pose messages as docs/wire.md describes them, but: {error!r}") from error
+
+
+def frame_counts(packed: Sequence[bytes], cameras: int) -> _Int64:
+    """The log's column ``frames``: (N, C) trigger counts, -1 = missing.
+
+    Raises:
+        DataError: it cannot be unpacked.
+    """
+    try:
+        counts = [[-1 if index is None else index for index in msgpack.unpackb(row)] for row in packed]
+        return np.array(counts, np.int64).reshape(len(counts), cameras)
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
+        raise DataError(f"expected the frames of {cameras} cameras, but: {error!r}") from error
 
 
 def _numbers(found: Sequence[Mapping[str, Any]], key: str) -> _Int64:

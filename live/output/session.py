@@ -92,7 +92,7 @@ class Asked:
     protocol: str
     command: Command
     fate: str
-    """``sent``, ``off``, or why it was held."""
+    """``sent``, ``off``, or ``held: `` and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,8 @@ class Session:
         self._log = log
         file = folder / SESSION_FILE
         self.rig: str = _entry(file, head, "rig", str)
+        self.subject: str = head.get("subject", "")
+        """Whose session it is; empty = not told."""
         self.started_ns: int = _entry(file, head, "started_ns", int)
         """The moment `started`, on the clock of all other times."""
         try:
@@ -246,7 +248,7 @@ class Session:
             yield "" if camera is None else self.cameras[camera], index, reason
 
     def lost(self) -> Iterator[tuple[str, int, int]]:
-        """Messages that the recorder never got: whose, the first number, the last."""
+        """Messages that the recorder never got: whose (``camera NAME``, ``poses``…), the first, the last."""
         return self.rows("SELECT source, first, last FROM lost")
 
     def poses(self) -> Iterator[Pose]:
@@ -257,9 +259,9 @@ class Session:
     def pose_columns(self, block: int = _BLOCK) -> Iterator[Poses]:
         """Every pose, as columns of at most ``block`` rows."""
         shape = (len(self.cameras), self.individuals, len(self.keypoints))
-        for rows in self.blocks("SELECT sequence, message FROM pose ORDER BY sequence", size=block):
+        for rows in self.blocks("SELECT sequence, message, frames FROM pose ORDER BY sequence", size=block):
             try:
-                yield pose_columns([message for _, message in rows], shape)
+                yield pose_columns([row[1] for row in rows], [row[2] for row in rows], shape)
             except DataError as error:
                 first, last = rows[0][0], rows[-1][0]
                 raise DataError(f"{self._file}: table pose, sequence {first} to {last}: {error}") from error

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 from poseloop.live.output import footage
+from poseloop.live.output.columns import frame_counts
 from poseloop.live.output.session import Frames, Session
 from poseloop.live.types import Finding, Level
 
@@ -91,7 +92,7 @@ class _Check:
         frames = session.frames(camera)
         unrecorded = list(session.unrecorded(camera))
         reasons = {index: why for index, _, why in unrecorded}
-        dropped = {index: reason for name, index, reason in session.dropped() if name in ("", camera)}
+        dropped = {index: reason for name, index, reason in session.dropped() if name == camera}
         seen = np.unique(np.concatenate([frames.index[frames.index >= 0], np.array(list(reasons), np.int64)]))
         absent = _gaps(seen)
         numbers: dict[str, Any] = {
@@ -154,12 +155,12 @@ class _Check:
             text = f"{pictures} pictures {word}, but {rows} rows"
             why = f" ({found.broken})" if found.broken else ""
             self._say(camera, Level.FAIL, text + why, "pictures and times do not belong together from there on")
-        off = _off(found.times_ns[:both], frames.exposed_ns[:both] - self._session.started_ns)
-        known = frames.index[:both] >= 0
-        wrong = np.flatnonzero((off > _TICK_NS) & known)
+        known = np.flatnonzero(frames.index[:both] >= 0)
+        off = _off(found.times_ns[known], frames.exposed_ns[known])
+        wrong = np.flatnonzero(off > _TICK_NS)
         if len(wrong):
-            row = wrong[0]
-            text = f"picture {row}: the video says it was taken {off[row] / 1e6:.0f} ms from when its row says"
+            ms = off[wrong[0]] / 1e6
+            text = f"picture {known[wrong[0]]}: the video says it was taken {ms:.0f} ms from when its row says"
             self._say(camera, Level.FAIL, text, "the video is not this log's, or pictures are missing inside it")
         return {"pictures": pictures, "decoded": decode, "broken": found.broken, "out_of_step": len(wrong)}
 
@@ -184,7 +185,7 @@ class _Check:
             self.numbers["streams"][table] = {"rows": session.count(table)}
         self._belongs("decision", "sequence", "pose", "sequence")
         self._belongs("trigger", "idx", "pose", "idx")
-        self._belongs("pose", "idx", "frame", "idx")
+        self._poses_belong()
 
     def _tail(self) -> None:
         """Poses after the last one of the log: only the run's report knows of them."""
@@ -216,6 +217,26 @@ class _Check:
             text = f"{count} belong to a {other} that is not there, the first to {word} {first}"
             self._say(f"{table}s", self._loss, text)
 
+    def _poses_belong(self) -> None:
+        """Every frame that a pose was made of is in the log."""
+        session = self._session
+        known = [
+            np.array(
+                [index for (index,) in session.rows("SELECT idx FROM frame WHERE camera = ?", (number,))], np.int64
+            )
+            for number in range(len(session.cameras))
+        ]
+        odd: list[int] = []
+        for rows in session.blocks("SELECT sequence, frames FROM pose ORDER BY sequence"):
+            frames = frame_counts([packed for _, packed in rows], len(known))
+            there = [(frames[:, c] < 0) | np.isin(frames[:, c], indices) for c, indices in enumerate(known)]
+            odd += [rows[n][0] for n in np.flatnonzero(~np.all(there, axis=0))]
+        if odd:
+            text = (
+                f"{_number(len(odd), 'pose')} made of a frame that is not in the log, the first with sequence {odd[0]}"
+            )
+            self._say("poses", self._loss, text)
+
     def _files(self) -> None:
         session = self._session
         parts = dict(session.models)
@@ -234,11 +255,14 @@ class _Check:
 
 
 def _off(told_ns: _Int64, exposed_ns: _Int64) -> _Int64:
-    """How far pictures' own times are from their rows'; the file's zero is the session's start or its first picture."""
-    off = np.abs(told_ns - exposed_ns)
-    if len(off) and off[0] > _TICK_NS:
-        off = np.abs((told_ns - told_ns[0]) - (exposed_ns - exposed_ns[0]))
-    return np.asarray(off, np.int64)
+    """How far pictures' own times are from their rows'; both count from the first picture."""
+    if not len(told_ns):
+        return told_ns
+    # As the writer tells them: whole milliseconds that rise, whatever the camera's rate.
+    number = np.arange(len(told_ns))
+    wanted_ms = np.maximum.accumulate(np.round((exposed_ns - exposed_ns[0]) / 1e6) - number) + number
+    off: _Int64 = np.abs((told_ns - told_ns[0]) - (wanted_ms * 1e6).astype(np.int64))
+    return off
 
 
 def _gaps(numbers: _Int64) -> list[tuple[int, int]]:

@@ -35,7 +35,7 @@ def test_every_row_belongs_to_its_picture(folder: Path) -> None:
         painted = [sessions.number_of(image) for image in footage.pictures(session.footage["top"])]
         assert painted == wanted
         assert [index for index, _, why in session.unrecorded("top") if why == "recorder_overrun"] == [20, 21]
-        assert list(session.dropped()) == [("", 30, "stale")]
+        assert list(session.dropped()) == [("", 30, "stale"), ("top", 30, "stale")]
 
 
 def test_poses_come_back_one_by_one_and_as_columns(folder: Path) -> None:
@@ -48,6 +48,7 @@ def test_poses_come_back_one_by_one_and_as_columns(folder: Path) -> None:
     np.testing.assert_array_equal(np.concatenate([block.xy for block in blocks]), [p.keypoints.xy for p in poses])
     np.testing.assert_array_equal(np.concatenate([block.score for block in blocks]), [p.score for p in poses])
     np.testing.assert_array_equal(np.concatenate([block.predicted for block in blocks]), [p.predicted for p in poses])
+    assert [list(row) for block in blocks for row in block.frames] == [[pose.index] for pose in poses]
     published = np.concatenate([block.time("published_ns") for block in blocks])
     assert list(published) == [pose.trace.published_ns for pose in poses]
     hidden = [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]
@@ -63,7 +64,7 @@ def test_predictions_that_are_there_now_and_then_stay_at_their_poses(tmp_path: P
 
     pose = sessions.pose_at(Plan(), 0, 0)
     ahead = replace(pose, predicted=pose.predicted + 3, predicted_for_ns=9)
-    columns = pose_columns([Wire().pose(item) for item in (pose, ahead, pose)], (1, 1, 2))
+    columns = pose_columns([Wire().pose(item) for item in (pose, ahead, pose)], [packed([0])] * 3, (1, 1, 2))
     np.testing.assert_array_equal(columns.predicted[:, 0, 0, 0, 0] - columns.xy[:, 0, 0, 0, 0], [0, 3, 0])
     assert list(columns.predicted_for_ns) == [0, 9, 0]
 

@@ -71,6 +71,7 @@ class Case:
 CASES = {
     "a picture is missing at the end": Case(video(59), Level.FAIL, "59 pictures decoded, but 60 rows"),
     "a picture is missing inside": Case(video(30), Level.FAIL, "picture 30: the video says it was taken 10 ms"),
+    "the first picture is missing": Case(video(0), Level.FAIL, "59 pictures decoded, but 60 rows"),
     "a picture is there twice": Case(
         lambda folder: write_video(folder / "top.mkv", PLAN, [*range(60), 60]), Level.FAIL, "61 pictures decoded"
     ),
@@ -91,10 +92,12 @@ CASES = {
     ),
     "a pose is missing": Case(sql("DELETE FROM pose WHERE sequence IN (9, 10)"), Level.FAIL, "2 missing: 9 to 10"),
     "a pose is missing, as was told": Case(
-        sql("DELETE FROM pose WHERE sequence = 9; INSERT INTO lost VALUES ('engine', 9, 9)"), Level.WARN, "1 missing: 9"
+        sql("DELETE FROM pose WHERE sequence = 9; INSERT INTO lost VALUES ('poses', 9, 9)"), Level.WARN, "1 missing: 9"
     ),
     "a pose of no picture": Case(
-        sql("UPDATE pose SET idx = 777 WHERE sequence = 9"), Level.FAIL, "belong to a frame that is not there"
+        sql("UPDATE pose SET frames = x'91cd0309' WHERE sequence = 9"),
+        Level.FAIL,
+        "not in the log, the first with sequence 9",
     ),
     "a decision on nothing": Case(
         sql("INSERT INTO decision VALUES (0, 900, 1, 5, 6, x'90', x'90')"), Level.FAIL, "first to sequence 900"
