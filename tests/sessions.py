@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import av
 import msgpack
 import numpy as np
 
-from poseloop.live.output.log import LogWriter
+from poseloop.live.config import parse_rig
+from poseloop.live.output.log import LogWriter, packed
+from poseloop.live.output.session import Session
 from poseloop.live.output.wire import Wire
-from poseloop.live.types import Keypoints, Pose, Trace
+from poseloop.live.types import InputEvent, Keypoints, Pose, Trace
+from poseloop.protocols.commands.again import header_of
+from poseloop.protocols.commands.offline import Clock, on_paper
+from poseloop.protocols.host import Host
 
 KEYPOINTS = ("snout", "tail")
 STARTED_NS = 5_000_000_000_000
@@ -44,7 +50,7 @@ max_on_ms = 100
 [protocols.corner]
 use = "region"
 keypoint = "snout"
-box = [30, 0, 64, 48]
+box = [[30, 0], [64, 48]]
 output = "box.laser"
 pulse_ms = 5
 refractory_ms = 40
@@ -118,6 +124,50 @@ def make_session(folder: Path, plan: Plan | None = None) -> Path:
     if plan.ended:
         (folder / "report.json").write_text(json.dumps({"rig": "small", "ended": "asked to"}))
     return folder
+
+
+def decide(folder: Path, *, lick_every: int = 0, older: Sequence[int] = ()) -> int:
+    """Let the session's protocols decide on its poses, and write that down; returns the number of commands.
+
+    Args:
+        folder: of a session without decisions.
+        lick_every: an input comes with every so many poses; 0 = none does.
+        older: sequences that came while the host was busy.
+    """
+    file = folder / "rig.toml"
+    rig = parse_rig(file.read_text(), file, ("protocols",))
+    failures = []
+
+    def hear(event: str, **values: object) -> None:
+        if event == "protocol_failed":
+            failures.append((FIRST_NS, "host", event, json.dumps(values)))
+
+    host = Host(on_paper(rig, Clock()), hear)
+    rows, commands = [], 0
+    with Session.open(folder) as session:
+        host.open()
+        host.bind(header_of(session))
+        for number, pose in enumerate(session.poses()):
+            received = pose.trace.published_ns + 500_000
+            licks = lick_every and number % lick_every == 0
+            inputs = [InputEvent("box", "lick", True, received - 1000)] if licks else []
+            pose = replace(pose, trace=replace(pose.trace, received_ns=received))
+            newest = pose.sequence not in older
+            asked = host.ask(pose, inputs if newest else [], newest)
+            listed = [
+                [name, c.device, c.line, c.kind.value, c.on_us, c.period_us, c.count, c.delay_us, "sent"]
+                for name, c in asked
+            ]
+            commands += len(listed)
+            heard = packed([astuple(event) for event in inputs] if newest else [])
+            rows.append((number, pose.sequence, int(newest), received, received + 200_000, heard, packed(listed)))
+        host.close()
+    log = sqlite3.connect(folder / "log.sqlite")
+    log.executemany("INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    log.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", failures)
+    log.commit()
+    log.close()
+    return commands
 
 
 def exposed_ns(plan: Plan, index: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Scan:
     """Why it cannot be read further; empty at its proper end."""
 
 
-def pictures(footage: Footage, colour: Colour | None = None) -> Iterator[Image]:
+def pictures(footage: Footage, colour: Colour | None = None) -> Generator[Image, None, None]:
     """Every picture in turn, (H, W) or (H, W, 3) uint8; ends at the last one that can be read.
 
     Args:

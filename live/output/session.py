@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 from poseloop.live.output import wire
-from poseloop.live.output.columns import Poses, pose_columns
+from poseloop.live.output.columns import Poses, frame_counts, pose_columns
 from poseloop.live.output.log import FORMAT, LOG_FILE
 from poseloop.live.types import Colour, Command, CommandKind, InputEvent, OutcomeKind, Pose, Trace, TriggerEvent
 
@@ -277,6 +277,20 @@ class Session:
         for *row, message in self.rows(query):
             decision = self._decision(*row)
             yield decision, message and self._pose(decision.sequence, message, decision.received_ns)
+
+    def history(self) -> Iterator[tuple[Pose, tuple[int | None, ...], int]]:
+        """Every pose, the trigger counts of its cameras' frames (None = missing), and when the host took it.
+
+        The time is that of the decision on it as the newest pose; 0 = the host passed it over.
+        """
+        query = (
+            "SELECT pose.sequence, message, frames, coalesce(received_ns, 0) FROM pose LEFT JOIN decision "
+            "ON decision.sequence = pose.sequence AND newest ORDER BY pose.sequence"
+        )
+        for sequence, message, frames, received_ns in self.rows(query):
+            indices = frame_counts([frames], len(self.cameras))[0].tolist()
+            made_of = tuple(None if index < 0 else index for index in indices)
+            yield self._pose(sequence, message, received_ns), made_of, received_ns
 
     def triggers(self) -> Iterator[TriggerEvent]:
         """Every command that was sent to a board, or held by a gate; of its times those that the log has."""
