@@ -50,7 +50,7 @@ max_on_ms = 100
 [protocols.corner]
 use = "region"
 keypoint = "snout"
-box = [[30, 0], [64, 48]]
+polygon = [[30, 0], [64, 0], [64, 48], [30, 48]]
 output = "box.laser"
 pulse_ms = 5
 refractory_ms = 40

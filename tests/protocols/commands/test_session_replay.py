@@ -129,7 +129,7 @@ def test_another_protocol_gives_a_comparison(copy: Path, capsys: pytest.CaptureF
         "--set",
         "keypoint=snout",
         "--set",
-        "box=[[30,0],[64,48]]",
+        "polygon=[[30,0],[64,0],[64,48],[30,48]]",
         "--set",
         "output=box.laser",
     ]
@@ -139,10 +139,10 @@ def test_another_protocol_gives_a_comparison(copy: Path, capsys: pytest.CaptureF
     assert protocols["task"]["session"] > 20
     assert protocols["task"]["replay"] == 0
     # Once round in 25 frames; the first poses are inside already, which is no entry.
-    assert protocols["protocol"] == {"session": 0, "replay": 4, "both": 0}
+    assert protocols["protocol"] == {"session": 0, "replay": 5, "both": 0}
     assert "stimuli sent" in shown
     rows = read_table(Path("copy.commands.csv"))
-    assert len(rows) == 4
+    assert len(rows) == 5
 
 
 def test_the_sessions_own_rig_gives_its_own_stimuli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_the_sessions_own_rig_gives_its_own_stimuli(tmp_path: Path, monkeypatch:
     assert main(["replay", str(folder), "--rig", str(folder / "rig.toml"), "--report", "r.json"]) == 0
     report = json.loads(Path("r.json").read_text())
     counts = report["protocols"]["corner"]
-    assert counts["session"] == counts["replay"] == counts["both"] == 4
+    assert counts["session"] == counts["replay"] == counts["both"] == 5
     assert report["differences"] == 0
 
 
@@ -177,7 +177,9 @@ def filmed(folder: Path, codec: str) -> Path:
     rig = (
         RIG.replace("model.onnx", "blob")
         .replace("snout", "centre")
-        .replace("[30, 0], [64, 48]", "[160, 0], [320, 240]")
+        .replace("30, ", "160, ")
+        .replace("64, ", "320, ")
+        .replace("48]", "240]")
     )
     plan = Plan(frames=40, keypoints=("centre", "none"), rig=rig)
     make_session(folder, replace(plan, pictures=False))
@@ -205,7 +207,8 @@ def filmed(folder: Path, codec: str) -> Path:
     }
     clock, wire = Clock(), Wire()
     for pose in VideoSource(build_rig(raw, folder / "rig.toml"), 0).poses(clock):
-        trace = replace(pose.trace, exposed_ns=sessions.exposed_ns(plan, pose.index))
+        at = sessions.exposed_ns(plan, pose.index)
+        trace = replace(pose.trace, exposed_ns=at, published_ns=at + 4_000_000)
         message = wire.pose(replace(pose, trace=trace))
         sql(folder, "UPDATE pose SET message = ? WHERE sequence = ?", message, pose.sequence)
     decide(folder)
