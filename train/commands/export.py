@@ -14,7 +14,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "a session for DeepLabCut, SLEAP, NWB, Parquet or CSV; or a smaller or faster file of a trained model"
 
-_FORMATS = ("dlc", "sleap", "nwb", "parquet", "csv")
+_FORMATS = ("dlc", "sleap", "nwb", "parquet", "csv", "labels")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         choices=_FORMATS,
         help="dlc: DeepLabCut's h5 and CSV, one for each camera; sleap: analysis h5, likewise; nwb: one file, videos "
-        "linked; parquet, csv: tables of everything",
+        "linked; parquet, csv: tables of everything; labels: pictures that the network was unsure of, with its guess, "
+        "into a DeepLabCut project",
     )
+    session.add_argument("--count", type=int, default=20, metavar="N", help="for labels: poses at most; default: 20")
     session.add_argument(
         "--about", type=Path, metavar="FILE.toml", help="for nwb: experimenter, institution…, and a table [subject]"
     )
@@ -64,7 +66,7 @@ def _session(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.source} is a session: expected --to, one of {', '.join(_FORMATS)}")
     if arguments.project is not None:
         raise ConfigError(f"expected one session, but got {arguments.project} beside it")
-    from poseloop.train.sessions import nwb, tables, tracks
+    from poseloop.train.sessions import labelling, nwb, tables, tracks
 
     with Session.open(arguments.source) as session:
         match arguments.to:
@@ -74,6 +76,8 @@ def _session(arguments: argparse.Namespace) -> int:
                 written = tracks.to_sleap(session, arguments.out)
             case "nwb":
                 written = nwb.to_nwb(session, arguments.out, arguments.about)
+            case "labels":
+                written = labelling.to_labelling(session, arguments.out, arguments.count)
             case _:
                 written = tables.to_tables(session, arguments.out, arguments.to)
     for file in written:

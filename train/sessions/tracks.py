@@ -17,7 +17,16 @@ from poseloop.live.output.session import Session
 from poseloop.live.types import Float32
 from poseloop.train.trackfiles import needs, write_deeplabcut, write_sleap_analysis
 
-__all__ = ["CameraTrack", "camera_tracks", "individuals", "pictures_of", "scratch", "to_deeplabcut", "to_sleap"]
+__all__ = [
+    "CameraTrack",
+    "camera_tracks",
+    "individuals",
+    "pictures_of",
+    "scorer",
+    "scratch",
+    "to_deeplabcut",
+    "to_sleap",
+]
 
 _Int64 = npt.NDArray[np.int64]
 
@@ -106,7 +115,7 @@ def to_deeplabcut(session: Session, folder: Path) -> list[Path]:
             for ending in (".h5", ".csv"):
                 written.append(folder / f"{track.camera}{ending}")
                 names = individuals(session)
-                write_deeplabcut(written[-1], _scorer(session), session.keypoints, track.xy, track.score, names)
+                write_deeplabcut(written[-1], scorer(session), session.keypoints, track.xy, track.score, names)
     return written
 
 
@@ -134,5 +143,6 @@ def to_sleap(session: Session, folder: Path) -> list[Path]:
     return written
 
 
-def _scorer(session: Session) -> str:
+def scorer(session: Session) -> str:
+    """What found the points, as DeepLabCut's files call it."""
     return f"poseloop_{next(iter(session.models.values())).name}" if session.models else "poseloop"
