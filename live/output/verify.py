@@ -58,6 +58,9 @@ class _Check:
         self._session = session
         self._end()
         if self._log():
+            self.numbers["lost"] = [
+                {"source": source, "first": first, "last": last} for source, first, last in session.lost()
+            ]
             for camera in session.cameras:
                 self._camera(camera, decode)
             self._streams()
@@ -70,8 +73,11 @@ class _Check:
         if self._session.crashed:
             text = "it was broken off, or is still being recorded: there is no report; what was written is there"
             self._say("end", Level.WARN, text)
+            return
+        assert self._session.report is not None
+        if self._fault:
+            self._say("end", Level.WARN, f"the recording ended before the run: {self._fault}")
         else:
-            assert self._session.report is not None
             ended = self._session.report.get("ended", "")
             self._say("end", Level.OK, f"it ended because {ended}" if ended else "it ended properly")
 
@@ -137,9 +143,8 @@ class _Check:
         try:
             found = footage.scan(self._session.footage[camera].file, decode)
         except DataError as error:
-            # A video of which not even the head was written has no pictures, and needs none.
-            broken_early = self._session.crashed and len(frames.index) == 0
-            self._say(camera, Level.WARN if broken_early else Level.FAIL, str(error))
+            # A crash in the first moments leaves not even the head of a video.
+            self._say(camera, self._loss, str(error))
             return {"pictures": 0, "decoded": decode}
         pictures, rows = len(found.times_ns), len(frames.index)
         both = min(pictures, rows)
@@ -147,7 +152,7 @@ class _Check:
         if pictures == rows:
             span = f", triggers {frames.index[0]} to {frames.index[-1]}" if rows else ""
             self._say(camera, Level.OK, f"{pictures} pictures {word} = {rows} rows{span}")
-        elif self._session.crashed:
+        elif self._session.crashed or self._fault:
             which = "rows have no picture" if rows > pictures else "pictures have no row"
             text = f"{pictures} pictures {word}, {rows} rows: the last {abs(rows - pictures)} {which}"
             self._say(camera, Level.WARN, text, f"use the first {both}")
@@ -166,9 +171,7 @@ class _Check:
 
     def _streams(self) -> None:
         session = self._session
-        lost = list(session.lost())
-        self.numbers["lost"] = [{"source": source, "first": first, "last": last} for source, first, last in lost]
-        for source, first, last in lost:
+        for source, first, last in session.lost():
             text = f"the recorder never got messages {first} to {last} of the {source}"
             self._say("recorder", Level.WARN, text, "what they told is missing below")
         for table, column in (("pose", "sequence"), ("decision", "number")):
@@ -199,7 +202,13 @@ class _Check:
     @property
     def _loss(self) -> Level:
         """How bad it is that something is missing: where a loss was told, that is a warning."""
-        return Level.WARN if self.numbers.get("lost") or self._session.crashed else Level.FAIL
+        told = self.numbers.get("lost") or self._session.crashed or self._fault
+        return Level.WARN if told else Level.FAIL
+
+    @property
+    def _fault(self) -> str:
+        """Why the recording ended before the run, as its report tells; empty: it did not."""
+        return str((self._session.report or {}).get("record", {}).get("fault", ""))
 
     def _table_gaps(self, table: str, column: str) -> list[tuple[int, int]]:
         """First and last number of every gap; they count from 0."""

@@ -57,6 +57,12 @@ def gone(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
+def ended_early(folder: Path) -> None:
+    sql("DELETE FROM frame WHERE row > 55; DELETE FROM pose WHERE idx > 55")(folder)
+    report = {"poses": {"published": 60}, "record": {"fault": "the disk was full"}}
+    (folder / "report.json").write_text(json.dumps(report))
+
+
 def crashed(change: Callable[[Path], None]) -> Callable[[Path], None]:
     return lambda folder: (gone("report.json")(folder), change(folder))[1]
 
@@ -109,6 +115,14 @@ CASES = {
         lambda folder: (folder / "report.json").write_text(json.dumps({"poses": {"published": 62}})) and None,
         Level.FAIL,
         "published 62, but the log ends with number 59",
+    ),
+    "the recording ended before the run": Case(
+        ended_early,
+        Level.WARN,
+        "the last 4 pictures have no row",
+    ),
+    "a crash in the first moments": Case(
+        crashed(lambda folder: (folder / "top.mkv").write_bytes(b"")), Level.WARN, "its head cannot be read"
     ),
     "the model is another one": Case(model, Level.FAIL, "its hash differs"),
     "the model is gone": Case(gone("model.onnx"), Level.FAIL, "model.onnx is missing"),

@@ -148,7 +148,7 @@ def _guesses(session: Session, folder: Path, found: Sequence[tuple[str, Float32,
     index = pandas.MultiIndex.from_tuples(names)
     table = pandas.DataFrame(np.array(values).reshape(len(names), len(columns)), index=index, columns=header)
     with whole(folder / f"{_NAME}.h5") as part, pandas.HDFStore(part, mode="w") as store:
-        store.put(_KEY, table, format="table", track_times=False)
+        store.put(_KEY, table, format="fixed", track_times=False)
         readable_by_older(store)
     with whole(folder / f"{_NAME}.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
