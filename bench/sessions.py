@@ -127,7 +127,7 @@ def _peak_mb() -> int | None:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
-def main() -> None:
+def main() -> int:
     """Make the session, do everything once, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="length of the session; default: 60")
@@ -151,7 +151,8 @@ def main() -> None:
     if arguments.report is not None:
         values = {"minutes": arguments.minutes, "fps": arguments.fps, "log_mb": size, "results": results}
         reports.write({**values, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
