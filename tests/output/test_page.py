@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import av
 import numpy as np
 import pytest
-from sessions import Plan, decide, exposed_ns, make_session
+from synthetic import Plan, decide, exposed_ns, make_session
 
 from poseloop.live.cli import main
 from poseloop.live.output.chart import Chart

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sessions
-from sessions import Plan, exposed_ns, make_session, truth
+import synthetic
+from synthetic import Plan, exposed_ns, make_session, truth
 
 from poseloop.live.errors import DataError
 from poseloop.live.output import footage
@@ -32,7 +32,7 @@ def test_every_row_belongs_to_its_picture(folder: Path) -> None:
         wanted = [index for index in range(100) if index not in (5, 20, 21)]
         assert list(frames.index) == wanted
         assert list(frames.exposed_ns) == [exposed_ns(Plan(), index) for index in wanted]
-        painted = [sessions.number_of(image) for image in footage.pictures(session.footage["top"])]
+        painted = [synthetic.number_of(image) for image in footage.pictures(session.footage["top"])]
         assert painted == wanted
         assert [index for index, _, why in session.unrecorded("top") if why == "recorder_overrun"] == [20, 21]
         assert list(session.dropped()) == [("", 30, "stale"), ("top", 30, "stale")]
@@ -62,7 +62,7 @@ def test_predictions_that_are_there_now_and_then_stay_at_their_poses(tmp_path: P
     from poseloop.live.output.columns import pose_columns
     from poseloop.live.output.wire import Wire
 
-    pose = sessions.pose_at(Plan(), 0, 0)
+    pose = synthetic.pose_at(Plan(), 0, 0)
     ahead = replace(pose, predicted=pose.predicted + 3, predicted_for_ns=9)
     columns = pose_columns([Wire().pose(item) for item in (pose, ahead, pose)], [packed([0])] * 3, (1, 1, 2))
     np.testing.assert_array_equal(columns.predicted[:, 0, 0, 0, 0] - columns.xy[:, 0, 0, 0, 0], [0, 3, 0])
@@ -98,7 +98,7 @@ def test_decisions_triggers_and_events_come_back(copy: Path) -> None:
 
 def test_times_have_dates(folder: Path) -> None:
     with Session.open(folder) as session:
-        later = session.wall_clock(sessions.STARTED_NS + 1_500_000_000)
+        later = session.wall_clock(synthetic.STARTED_NS + 1_500_000_000)
         assert later - session.started == datetime.timedelta(seconds=1.5)
         assert later.utcoffset() == datetime.timedelta(hours=2)
 
@@ -120,7 +120,7 @@ def test_what_a_crash_left_is_read_up_to_the_last_commit(tmp_path: Path) -> None
     with Session.open(left) as session:
         assert session.crashed
         assert len(session.frames("top").index) == 7
-        painted = [sessions.number_of(image) for image in footage.pictures(session.footage["top"])]
+        painted = [synthetic.number_of(image) for image in footage.pictures(session.footage["top"])]
     assert 10 < len(painted) < 40
     assert painted == list(range(len(painted)))
 

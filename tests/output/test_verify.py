@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sessions import Plan, make_session, write_video
+from synthetic import Plan, make_session, write_video
 
 from poseloop.live import cli
 from poseloop.live.output.session import Session

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sessions
-from sessions import Plan, exposed_ns, make_session, truth
+import synthetic
+from synthetic import Plan, exposed_ns, make_session, truth
 
 from poseloop.live import cli
 from poseloop.live.output.log import packed
@@ -119,7 +119,7 @@ def test_parquet_has_everything_that_the_log_has(folder: Path, tmp_path: Path) -
     rows = poses["top.picture"]
     assert [index for index, row in zip(POSES, rows, strict=True) if pandas.isna(row)] == [20, 21]
     assert all(PICTURES[int(row)] == index for index, row in zip(POSES, rows, strict=True) if not pandas.isna(row))
-    np.testing.assert_allclose(poses["time_s"], [(exposed_ns(PLAN, i) - sessions.STARTED_NS) / 1e9 for i in POSES])
+    np.testing.assert_allclose(poses["time_s"], [(exposed_ns(PLAN, i) - synthetic.STARTED_NS) / 1e9 for i in POSES])
     frames = pandas.read_parquet(out / "frames.parquet")
     assert list(frames[frames.camera == "side"]["picture"].dropna().astype(int)) == list(range(len(PICTURES)))
     assert list(frames[frames.why != ""]["index"]) == [20, 21, 20, 21]
@@ -171,7 +171,7 @@ def test_nwb_has_real_times_and_linked_videos(folder: Path, tmp_path: Path) -> N
         behavior = nwb.processing["behavior"]
         series = behavior["pose_side"].pose_estimation_series["snout"]
         np.testing.assert_array_equal(series.data[:], [truth(PLAN, index)[0] for index in POSES])
-        zero = sessions.STARTED_NS
+        zero = synthetic.STARTED_NS
         np.testing.assert_allclose(series.timestamps[:], [(exposed_ns(PLAN, index) - zero) / 1e9 for index in POSES])
         np.testing.assert_allclose(series.confidence[:], 0.9)
         assert list(behavior["pose_side"].skeleton.nodes) == list(PLAN.keypoints)

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import sessions
-from sessions import Plan, make_session, truth
+import synthetic
+from synthetic import Plan, make_session, truth
 
 from poseloop.live import cli
 from poseloop.live.output.log import packed
@@ -52,7 +52,7 @@ def test_pictures_and_guesses_are_as_deeplabcut_has_them(folder: Path, tmp_path:
     assert len(names) == 6
     for name in names:
         image = cv2.imread(str(there / name), cv2.IMREAD_GRAYSCALE)
-        index = sessions.number_of(image)
+        index = synthetic.number_of(image)
         point = table.loc[("labeled-data", "small_top", name)]["poseloop_small"]["snout"]
         np.testing.assert_allclose([point["x"], point["y"]], truth(PLAN, index)[0], rtol=1e-6)
     text = pandas.read_csv(there / "machinelabels-iter0.csv", header=[0, 1, 2], index_col=[0, 1, 2])

@@ -10,8 +10,8 @@ import av
 import msgpack
 import numpy as np
 import pytest
-import sessions
-from sessions import RIG, Plan, decide, make_session
+import synthetic
+from synthetic import RIG, Plan, decide, make_session
 
 from poseloop.live.cli import main
 from poseloop.live.config import build_rig
@@ -207,7 +207,7 @@ def filmed(folder: Path, codec: str) -> Path:
     }
     clock, wire = Clock(), Wire()
     for pose in VideoSource(build_rig(raw, folder / "rig.toml"), 0).poses(clock):
-        at = sessions.exposed_ns(plan, pose.index)
+        at = synthetic.exposed_ns(plan, pose.index)
         trace = replace(pose.trace, exposed_ns=at, published_ns=at + 4_000_000)
         message = wire.pose(replace(pose, trace=trace))
         sql(folder, "UPDATE pose SET message = ? WHERE sequence = ?", message, pose.sequence)
