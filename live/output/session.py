@@ -11,19 +11,18 @@ import json
 import sqlite3
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 from poseloop.live.output import wire
 from poseloop.live.output.columns import Poses, frame_counts, pose_columns
 from poseloop.live.output.log import FORMAT, LOG_FILE
+from poseloop.live.output.recorded import Asked, Decision, Event, Footage, Frames, PartFile
 from poseloop.live.types import Colour, Command, CommandKind, InputEvent, OutcomeKind, Pose, Trace, TriggerEvent
 
 __all__ = [
@@ -44,81 +43,6 @@ REPORT_FILE = "report.json"
 
 _BLOCK = 1024
 """Rows that are in memory at a time."""
-
-_Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class PartFile:
-    """A file that the run stood on: a model, the calibration."""
-
-    file: Path
-    name: str
-    sha256: str
-    """As it was when the session began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Footage:
-    """One camera's video."""
-
-    camera: str
-    file: Path
-    codec: str
-    lossless: bool
-    width: int
-    height: int
-    colour: Colour
-    """What the network saw."""
-    fps: float
-    """Nominal; 0 = irregular."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """One camera's pictures: entry i belongs to picture i of its video, (F,) each."""
-
-    index: _Int64
-    """Trigger count; -1 = the log has no such row."""
-    exposed_ns: _Int64
-    arrived_ns: _Int64
-    device_ns: _Int64
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A command that a protocol asked for, and what the gates did."""
-
-    protocol: str
-    command: Command
-    fate: str
-    """``sent``, ``off``, or ``held: `` and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the host did with one pose."""
-
-    number: int
-    """Order in which the host took poses, from 0."""
-    sequence: int
-    newest: bool
-    """False: an older pose, shown to the protocols that want every one."""
-    received_ns: int
-    decided_ns: int
-    """0 = nobody was asked."""
-    inputs: tuple[InputEvent, ...]
-    asked: tuple[Asked, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something else that happened: a note, an input, a board's state."""
-
-    at_ns: int
-    source: str
-    kind: str
-    values: Mapping[str, Any] = field(repr=False)
 
 
 def is_session(path: Path) -> bool:

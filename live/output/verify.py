@@ -153,8 +153,9 @@ class _Check:
             span = f", triggers {frames.index[0]} to {frames.index[-1]}" if rows else ""
             self._say(camera, Level.OK, f"{pictures} pictures {word} = {rows} rows{span}")
         elif self._session.crashed or self._fault:
-            which = "rows have no picture" if rows > pictures else "pictures have no row"
-            text = f"{pictures} pictures {word}, {rows} rows: the last {abs(rows - pictures)} {which}"
+            which = "have no picture" if rows > pictures else "have no row"
+            noun = "row" if rows > pictures else "picture"
+            text = f"{pictures} pictures {word}, {rows} rows: the last {_number(abs(rows - pictures), noun)} {which}"
             self._say(camera, Level.WARN, text, f"use the first {both}")
         else:
             text = f"{pictures} pictures {word}, but {rows} rows"

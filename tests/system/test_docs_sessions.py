@@ -14,7 +14,8 @@ TEXT = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    return [text for its, text in fenced if its == kind]
 
 
 def test_the_guide_works_as_typed(tmp_path: Path) -> None:
