@@ -85,7 +85,7 @@ CREATE TABLE event (
     detail TEXT NOT NULL            -- JSON
 );
 CREATE TABLE lost (
-    source TEXT NOT NULL,           -- whose messages to the recorder are missing: camera NAME, poses, engine, host
+    source TEXT NOT NULL,           -- whose messages to the recorder are missing: engine or host
     first INTEGER NOT NULL,         -- numbers of the messages, each source counts its own from 0
     last INTEGER NOT NULL
 );

@@ -172,7 +172,7 @@ class Session:
             yield "" if camera is None else self.cameras[camera], index, reason
 
     def lost(self) -> Iterator[tuple[str, int, int]]:
-        """Messages that the recorder never got: whose (``camera NAME``, ``poses``…), the first, the last."""
+        """Messages that the recorder never got: whose (``engine`` or ``host``), the first, the last."""
         return self.rows("SELECT source, first, last FROM lost")
 
     def poses(self) -> Iterator[Pose]:

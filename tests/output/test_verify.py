@@ -98,7 +98,7 @@ CASES = {
     ),
     "a pose is missing": Case(sql("DELETE FROM pose WHERE sequence IN (9, 10)"), Level.FAIL, "2 missing: 9 to 10"),
     "a pose is missing, as was told": Case(
-        sql("DELETE FROM pose WHERE sequence = 9; INSERT INTO lost VALUES ('poses', 9, 9)"), Level.WARN, "1 missing: 9"
+        sql("DELETE FROM pose WHERE sequence = 9; INSERT INTO lost VALUES ('engine', 9, 9)"), Level.WARN, "1 missing: 9"
     ),
     "a pose of no picture": Case(
         sql("UPDATE pose SET frames = x'91cd0309' WHERE sequence = 9"),
