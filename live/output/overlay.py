@@ -105,7 +105,7 @@ def _lit(session: Session) -> list[_Lit]:
     found = []
     offs = [
         (decision.decided_ns, asked.command)
-        for decision in session.decisions()
+        for decision in session.decisions(eventful=True)
         for asked in decision.asked
         if asked.command.kind is CommandKind.OFF
     ]

@@ -190,9 +190,11 @@ class Session:
                 first, last = rows[0][0], rows[-1][0]
                 raise DataError(f"{self._file}: table pose, sequence {first} to {last}: {error}") from error
 
-    def decisions(self) -> Iterator[Decision]:
-        """Every decision, in the host's order."""
-        for row in self.rows("SELECT * FROM decision ORDER BY number"):
+    def decisions(self, eventful: bool = False) -> Iterator[Decision]:
+        """Every decision, in the host's order; ``eventful``: only those with an input or a command."""
+        # x'90' is an empty list.
+        where = "WHERE inputs <> x'90' OR commands <> x'90' " if eventful else ""
+        for row in self.rows(f"SELECT * FROM decision {where}ORDER BY number"):
             yield self._decision(*row)
 
     def decided(self) -> Iterator[tuple[Decision, Pose | None]]:

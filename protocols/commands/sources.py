@@ -24,7 +24,7 @@ __all__ = ["FootageSource", "LogSource", "inputs_of", "logged"]
 
 def inputs_of(session: Session) -> list[InputEvent]:
     """All inputs that protocols were told of, in order of time."""
-    found = [event for decision in session.decisions() for event in decision.inputs]
+    found = [event for decision in session.decisions(eventful=True) for event in decision.inputs]
     return sorted(found, key=lambda event: event.at_ns)
 
 

@@ -50,7 +50,7 @@ def choose(session: Session, count: int) -> list[Doubt]:
     """
     held = {
         decision.sequence
-        for decision in session.decisions()
+        for decision in session.decisions(eventful=True)
         if any(asked.fate == "held: low score" for asked in decision.asked)
     }
     noted = {event.values.get("index") for event in session.events("note") if event.values.get("name") == "alarm"}

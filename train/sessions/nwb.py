@@ -262,7 +262,7 @@ class _Writer:
         return self._table(
             "inputs",
             "Input lines of the boards that changed: licks, pokes, TTLs",
-            [event for decision in self._session.decisions() for event in decision.inputs],
+            [event for decision in self._session.decisions(eventful=True) for event in decision.inputs],
             {
                 "timestamp": ("s", lambda row: row.at_ns),
                 "input": ("Board and line", lambda row: f"{row.board}.{row.line}"),

@@ -108,7 +108,7 @@ def _points(session: Session) -> list[tuple[str, str, tuple[int, ...]]]:
 
 
 def _asked(session: Session) -> Iterator[tuple[Any, ...]]:
-    for decision in session.decisions():
+    for decision in session.decisions(eventful=True):
         for asked in decision.asked:
             command = asked.command
             times = (command.on_us, command.period_us, command.count, command.delay_us)
@@ -116,7 +116,7 @@ def _asked(session: Session) -> Iterator[tuple[Any, ...]]:
 
 
 def _inputs(session: Session) -> Iterator[tuple[Any, ...]]:
-    for decision in session.decisions():
+    for decision in session.decisions(eventful=True):
         for event in decision.inputs:
             yield decision.number, event.board, event.line, event.value, event.at_ns, _seconds(session, event.at_ns)
 
@@ -142,10 +142,12 @@ def _listed(types: Mapping[str, str], rows: Callable[[Session], Iterator[tuple[A
 
 
 def _queried(types: Mapping[str, str], query: str) -> _Table:
-    """A table that a query gives; ``:zero`` in it is the session's start."""
+    """A table that a query gives; ``:zero`` in it is the session's start, ``:camera`` a camera's name."""
 
     def pieces(session: Session) -> Iterator[_Columns]:
-        text = query.replace(":zero", str(session.started_ns))
+        names = [name.replace("'", "''") for name in session.cameras]
+        camera = "CASE camera " + " ".join(f"WHEN {n} THEN '{name}'" for n, name in enumerate(names)) + " END"
+        text = query.replace(":zero", str(session.started_ns)).replace(":camera", camera)
         for piece in session.blocks(text, size=_ROWS):
             yield _transposed(types, piece)
 
@@ -158,7 +160,6 @@ def _transposed(types: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> _C
     return {name: [bool(value) for value in values] if kind == "bool" else values for (name, kind), values in columns}
 
 
-_CAMERA = "(SELECT json_extract(value, '$[' || camera || ']') FROM meta WHERE key = 'cameras')"
 _COMMAND = {"board": "string", "line": "string", "command": "string"}
 _COMMAND |= dict.fromkeys(("on_us", "period_us", "count", "delay_us"), "int64")
 _STEPS = ("exposed_ns", "published_ns", "received_ns", "decided_ns", "written_ns", "acknowledged_ns", "pin_ns")
@@ -169,10 +170,10 @@ _TABLES: Mapping[str, _Table] = {
         {"camera": "string"}
         | dict.fromkeys(("picture", "index", "exposed_ns", "arrived_ns", "device_ns"), "int64")
         | {"time_s": "double", "why": "string"},
-        f"SELECT {_CAMERA}, row, idx, exposed_ns, arrived_ns, device_ns, (exposed_ns - :zero) / 1e9, why FROM frame",
+        "SELECT :camera, row, idx, exposed_ns, arrived_ns, device_ns, (exposed_ns - :zero) / 1e9, why FROM frame",
     ),
     "dropped": _queried(
-        {"camera": "string", "index": "int64", "reason": "string"}, f"SELECT {_CAMERA}, idx, reason FROM dropped"
+        {"camera": "string", "index": "int64", "reason": "string"}, "SELECT :camera, idx, reason FROM dropped"
     ),
     "decisions": _queried(
         dict.fromkeys(("number", "sequence"), "int64")
