@@ -190,7 +190,7 @@ class Host:
         inputs = list(self._inputs)
         self._inputs.clear()
         self._slowest = (0, "")
-        wanted = [(name, command) for name in self._alive() for command in self._ask(name, pose, inputs)]
+        wanted = self.ask(pose, inputs)
         trace = replace(pose.trace, decided_ns=self._clock())
         given_out: list[tuple[str, Command, str]] = []
         for name, command in wanted:
@@ -243,6 +243,17 @@ class Host:
 
     def _alive(self) -> list[str]:
         return [name for name in self._protocols if name not in self.failures]
+
+    def ask(self, pose: Pose, inputs: Sequence[InputEvent], newest: bool = True) -> list[tuple[str, Command]]:
+        """What the protocols want, in their order; nothing is given out. A replay asks them, too.
+
+        Args:
+            pose: the newest, or an older one for those that want every pose.
+            inputs: that came with it.
+            newest: or not.
+        """
+        asked = [name for name in self._alive() if newest or self._protocols[name].every_pose]
+        return [(name, command) for name in asked for command in self._ask(name, pose, inputs)]
 
     def _ask(self, name: str, pose: Pose, inputs: Sequence[InputEvent]) -> Sequence[Command]:
         """A protocol's commands, all of which it may give; none, and the protocol is disabled, if anything is wrong."""

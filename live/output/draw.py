@@ -74,6 +74,11 @@ class Canvas:
             if thickness == cv2.FILLED:
                 cv2.circle(self.image, self._at(point), radius, (30, 30, 30), 1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
+    def border(self) -> None:
+        """Frame the picture: a stimulus is on."""
+        height, width = self.image.shape[:2]
+        cv2.rectangle(self.image, (2, 2), (width - 3, height - 3), _STIMULUS, 5)
+
     def legend(self, header: Header) -> None:
         """Name the keypoints in their colours, top right."""
         widest = max(self._size(name)[0] for name in header.keypoints)

@@ -32,7 +32,7 @@ from poseloop.live.types import (
 )
 from poseloop.protocols.host import Host
 
-__all__ = ["Decision", "Source", "VideoSource", "rehearse"]
+__all__ = ["Clock", "Decision", "Source", "VideoSource", "on_paper", "rehearse"]
 
 START_NS = 1_000_000_000
 """Time of the first pose; 0 would mean that it has not happened."""
@@ -52,7 +52,7 @@ class Clock:
 
 
 class Source(Protocol):
-    """Where a replay's poses come from; they begin at `START_NS`."""
+    """Where a replay's poses come from."""
 
     header: Header
     """Known once `poses` has begun."""
@@ -62,7 +62,10 @@ class Source(Protocol):
 
 
 class VideoSource:
-    """Poses of recorded pictures, one video for each camera of the rig, through the network of the rig."""
+    """Poses of recorded pictures, one video for each camera of the rig, through the network of the rig.
+
+    Their times begin at `START_NS`.
+    """
 
     header: Header
 
@@ -169,6 +172,38 @@ class _Paper:
         return ()
 
 
+def on_paper(
+    rig: Rig,
+    clock: Clock,
+    inputs: Sequence[InputEvent] = (),
+    sent: Callable[[Command], None] = lambda command: None,
+) -> Rig:
+    """A rig whose boards only write down what they are told.
+
+    Args:
+        rig: its protocols have their plugins loaded.
+        clock: of the replay.
+        inputs: what the boards will tell, ascending in time.
+        sent: told of every command.
+
+    Raises:
+        ConfigError: a protocol drives devices of its own, which a replay would switch.
+    """
+    for name, table in rig.protocols.items():
+        if getattr(table.build(name), "own_devices", False):
+            raise ConfigError(
+                f"protocols.{name}: it drives devices of its own, and a replay would switch them. If it has none, "
+                f"say own_devices = false"
+            )
+
+    def build(board: str, options: Any) -> _Paper:
+        theirs = [event for event in inputs if event.board == board]
+        return _Paper(board, clock, theirs, sent)
+
+    boards = {key: table.model_copy(update={"plugin": build}) for key, table in rig.boards.items()}
+    return rig.model_copy(update={"boards": boards})
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A command that a protocol asked for, and what the gates did; or a note (then ``command`` is None)."""
@@ -194,12 +229,8 @@ class _Desk:
         self._index = 0
         self._at_ns = 0
 
-        def build(board: str, options: Any) -> _Paper:
-            theirs = [event for event in inputs if event.board == board]
-            return _Paper(board, clock, theirs, lambda command: self._write(command, "sent"))
-
-        boards = {key: table.model_copy(update={"plugin": build}) for key, table in rig.boards.items()}
-        alone = rig.model_copy(update={"boards": boards, "protocols": {name: rig.protocols[name]}})
+        paper = on_paper(rig, clock, inputs, lambda command: self._write(command, "sent"))
+        alone = paper.model_copy(update={"protocols": {name: rig.protocols[name]}})
         self.host = Host(alone, self._hear, clock)
 
     def decide(self, pose: Pose, first_ns: int) -> None:
@@ -227,7 +258,7 @@ def rehearse(
     Args:
         rig: protocols with their plugins loaded; of boards only the lines count.
         source: of poses.
-        inputs: of the boards, ascending in time, on the clock that begins at `START_NS`.
+        inputs: of the boards, ascending in time, on the clock of the poses.
         progress: called with the number of poses so far.
 
     Returns:
@@ -238,13 +269,6 @@ def rehearse(
     """
     clock = Clock()
     desks = [_Desk(rig, name, clock, inputs) for name in rig.protocols]
-    for desk in desks:
-        protocol = rig.protocols[desk.name].build(desk.name)
-        if getattr(protocol, "own_devices", False):
-            raise ConfigError(
-                f"protocols.{desk.name}: it drives devices of its own, and a replay would switch them. If it has none, "
-                f"say own_devices = false"
-            )
     times: list[int] = []
     decisions: list[Decision] = []
     try:

@@ -1,0 +1,71 @@
+"""From a session back to labels: what the network was unsure of, with its guess."""
+
+import sqlite3
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import synthetic
+from synthetic import Plan, make_session, truth
+
+from poseloop.live import cli
+from poseloop.live.output.log import packed
+from poseloop.live.output.session import Session
+from poseloop.train import labels
+from poseloop.train.sessions.labelling import choose
+
+PLAN = Plan(frames=100, missed=(5,), unrecorded=(20, 21))
+LOW = [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_session(tmp_path_factory.mktemp("doubt") / "small", PLAN)
+    log = sqlite3.connect(folder / "log.sqlite")
+    command = packed([["corner", "box", "laser", "pulse", 5000, 0, 0, 0, "held: low score"]])
+    # Without trigger 5, which no camera answered, a pose's sequence is one less than its trigger.
+    log.execute("INSERT INTO decision VALUES (0, 49, 1, 5, 6, ?, ?)", (packed([]), command))
+    log.execute("""INSERT INTO event VALUES (7, 'host', 'note', '{"name": "alarm", "index": 70}')""")
+    log.commit()
+    log.close()
+    return folder
+
+
+def test_marked_poses_come_first_and_others_are_spread(folder: Path) -> None:
+    with Session.open(folder) as session:
+        assert [doubt.index for doubt in choose(session, 100)] == sorted([*LOW, 50, 70])
+        assert [(doubt.index, doubt.why) for doubt in choose(session, 2)] == [(50, "held"), (70, "noted")]
+        few = [doubt.index for doubt in choose(session, 4)]
+    assert {50, 70} < set(few)
+    assert len(few) == 4
+
+
+def test_pictures_and_guesses_are_as_deeplabcut_has_them(folder: Path, tmp_path: Path) -> None:
+    import pandas
+
+    assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path), "--count", "6"]) == 0
+    there = tmp_path / "labeled-data" / "small_top"
+    table = pandas.read_hdf(there / "machinelabels-iter0.h5")
+    names = [name for _, _, name in table.index]
+    assert names == sorted(file.name for file in there.glob("*.png"))
+    assert len(names) == 6
+    for name in names:
+        image = cv2.imread(str(there / name), cv2.IMREAD_GRAYSCALE)
+        index = synthetic.number_of(image)
+        point = table.loc[("labeled-data", "small_top", name)]["poseloop_small"]["snout"]
+        np.testing.assert_allclose([point["x"], point["y"]], truth(PLAN, index)[0], rtol=1e-6)
+    text = pandas.read_csv(there / "machinelabels-iter0.csv", header=[0, 1, 2], index_col=[0, 1, 2])
+    np.testing.assert_allclose(text.to_numpy(), table.to_numpy())
+
+
+def test_a_guess_is_no_label(folder: Path, tmp_path: Path) -> None:
+    assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path), "--count", "3"]) == 0
+    with pytest.raises(labels.DataError):
+        labels.read(tmp_path)
+
+
+def test_a_session_without_doubt_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_session(tmp_path / "sure", Plan(frames=5))
+    assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path)]) == 1
+    assert "was sure of every pose" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Recorded sessions → files of other programs, and back to labels. Needs no TensorFlow."""

@@ -1,0 +1,158 @@
+"""Pictures that a session's network was unsure of, with its guess, as a folder that DeepLabCut's tools open.
+
+The guess stands in ``machinelabels-iter0`` (h5 and CSV), as DeepLabCut's own outlier frames have it: whoever labels
+drags points instead of setting them, and only what was saved as ``CollectedData`` counts as labelled.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from poseloop.live.errors import DataError
+from poseloop.live.output.footage import pictures
+from poseloop.live.output.session import Session
+from poseloop.live.types import Colour, Float32
+from poseloop.train.sessions.tracks import individuals, pictures_of, scorer
+from poseloop.train.trackfiles import needs, readable_by_older, whole
+
+__all__ = ["Doubt", "choose", "to_labelling"]
+
+_GATE = 0.5
+"""Where the model has none of its own."""
+_NAME = "machinelabels-iter0"
+_KEY = "df_with_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One pose that is worth a look."""
+
+    sequence: int
+    index: int
+    score: float
+    """The lowest of its keypoints; 0 = not seen."""
+    why: str
+    """``held``: a stimulus was held back for it; ``noted``: a protocol's note says alarm; ``score``."""
+
+
+def choose(session: Session, count: int) -> list[Doubt]:
+    """The doubtful poses of a session, at most ``count``, spread over its time; marked ones first.
+
+    A pose is marked where a stimulus was held back for its score, or where a protocol noted ``alarm``; it is doubtful
+    where a keypoint's score is under the model's gate.
+    """
+    held = {
+        decision.sequence
+        for decision in session.decisions(eventful=True)
+        if any(asked.fate == "held: low score" for asked in decision.asked)
+    }
+    noted = {event.values.get("index") for event in session.events("note") if event.values.get("name") == "alarm"}
+    gate = session.gate or _GATE
+    marked: list[Doubt] = []
+    doubtful: list[Doubt] = []
+    for block in session.pose_columns():
+        lowest = np.nan_to_num(block.score).min(axis=(1, 2))
+        for sequence, index, score in zip(block.sequence.tolist(), block.index.tolist(), lowest.tolist(), strict=True):
+            why = "held" if sequence in held else "noted" if index in noted else "score" if score < gate else ""
+            if why:
+                (doubtful if why == "score" else marked).append(Doubt(sequence, index, score, why))
+    chosen = _spread(marked, count)
+    return sorted([*chosen, *_spread(doubtful, count - len(chosen))], key=lambda item: item.sequence)
+
+
+def _spread(found: Sequence[Doubt], count: int) -> list[Doubt]:
+    """The least sure one of each of ``count`` parts, in order of time; neighbours show the same picture."""
+    if count <= 0 or not found:
+        return []
+    parts = min(count, len(found))
+    edges = [round(part * len(found) / parts) for part in range(parts + 1)]
+    return [min(found[start:stop], key=lambda item: item.score) for start, stop in itertools.pairwise(edges)]
+
+
+def to_labelling(session: Session, out: Path, count: int) -> list[Path]:
+    """Write pictures and guesses to ``OUT/labeled-data/SESSION_CAMERA``; returns the folders.
+
+    Args:
+        session: opened.
+        out: a project's folder, or a new one.
+        count: poses at most; each gives a picture of every camera.
+
+    Raises:
+        DataError: nothing is doubtful, there is no video, a package is missing, or a file cannot be written.
+    """
+    needs("deeplabcut")
+    doubts = {doubt.sequence for doubt in choose(session, count)}
+    if not doubts:
+        raise DataError(
+            f"{session.folder}: the network was sure of every pose; `poseloop frames` chooses by other means"
+        )
+    if not session.footage:
+        raise DataError(f"{session.folder}: expected videos, but no camera was recorded")
+    poses: list[tuple[list[int], Float32, Float32]] = []
+    for block in session.pose_columns():
+        for row in np.flatnonzero([sequence in doubts for sequence in block.sequence.tolist()]):
+            poses.append((block.frames[row].tolist(), block.xy[row].copy(), block.camera_score[row].copy()))
+    folders = []
+    for number, camera in enumerate(session.cameras):
+        if camera not in session.footage:
+            continue
+        indices = session.frames(camera).index
+        rows = pictures_of(indices, np.array([frames[number] for frames, _, _ in poses], np.int64))
+        guesses = {
+            int(row): (xy[number], score[number]) for row, (_, xy, score) in zip(rows, poses, strict=True) if row >= 0
+        }
+        folder = out / "labeled-data" / f"{session.folder.resolve().name}_{camera}"
+        names = _pictures(session, camera, folder, sorted(guesses), len(indices))
+        _guesses(session, folder, [(names[row], *guesses[row]) for row in sorted(names)])
+        folders.append(folder)
+    return folders
+
+
+def _pictures(session: Session, camera: str, folder: Path, rows: Sequence[int], length: int) -> dict[int, str]:
+    """Write the pictures of a video's rows; returns the name of each."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be made: {error.strerror}") from error
+    names, wanted = {}, set(rows)
+    stop = max(wanted, default=-1) + 1
+    for row, picture in enumerate(itertools.islice(pictures(session.footage[camera], Colour.BGR), stop)):
+        if row in wanted:
+            names[row] = f"img{row:0{len(str(length))}d}.png"
+            if not cv2.imwrite(str(folder / names[row]), picture):
+                raise DataError(f"{folder / names[row]}: cannot be written")
+    return names
+
+
+def _guesses(session: Session, folder: Path, found: Sequence[tuple[str, Float32, Float32]]) -> None:
+    import pandas
+
+    animals: list[tuple[str, ...]] = [(name,) for name in individuals(session)] or [()]
+    columns = [
+        (scorer(session), *who, point, coord)
+        for who in animals
+        for point in session.keypoints
+        for coord in ("x", "y", "likelihood")
+    ]
+    levels = ["scorer", *(["individuals"] if individuals(session) else []), "bodyparts", "coords"]
+    names = [("labeled-data", folder.name, name) for name, _, _ in found]
+    values = [np.concatenate([xy, score[..., None]], axis=-1).astype(np.float64).ravel() for _, xy, score in found]
+    header = pandas.MultiIndex.from_tuples(columns, names=levels)
+    index = pandas.MultiIndex.from_tuples(names)
+    table = pandas.DataFrame(np.array(values).reshape(len(names), len(columns)), index=index, columns=header)
+    with whole(folder / f"{_NAME}.h5") as part, pandas.HDFStore(part, mode="w") as store:
+        store.put(_KEY, table, format="fixed", track_times=False)
+        readable_by_older(store)
+    with whole(folder / f"{_NAME}.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        for number, level in enumerate(levels):
+            writer.writerow([level, "", "", *(column[number] for column in columns)])
+        for name, row in zip(names, table.to_numpy().tolist(), strict=True):
+            writer.writerow([*name, *("" if value != value else value for value in row)])
