@@ -48,9 +48,7 @@ _Float64 = npt.NDArray[np.float64]
 class Triangulator:
     """Triangulates N points at a time for one calibration; its scratch memory is allocated once. For one thread."""
 
-    def __init__(
-        self, calibration: Calibration, points: int, gate_px: float = GATE_PX, *, robust: bool = True
-    ) -> None:
+    def __init__(self, calibration: Calibration, points: int, gate_px: float = GATE_PX, *, robust: bool = True) -> None:
         """Allocate and compile.
 
         Args:

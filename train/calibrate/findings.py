@@ -182,8 +182,8 @@ def _where_empty(camera: Sightings) -> str:
     return f", above all its {' and '.join(bare)} part" if len(bare) in (1, 2) else ""
 
 
-def _of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
-    """What is wrong with the views that a lens comes from."""
+def _of_lens(camera: Sightings, lens: Lens, angle: Float64, focal_spread: float) -> list[Verdict]:
+    """What is wrong with the views that a lens comes from; the spread is that after the adjustment, in shares."""
     name = camera.camera
     out: list[Verdict] = []
     if lens.given:
@@ -197,11 +197,11 @@ def _of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
                 + _where_empty(camera),
             )
         )
-    if lens.focal_spread > _FOCAL:
+    if focal_spread > _FOCAL:
         out.append(
             Verdict(
                 "warning",
-                f"camera {name!r}: its focal length is only known to ±{100 * lens.focal_spread:.1f} % (board tilted by "
+                f"camera {name!r}: its focal length is only known to ±{100 * focal_spread:.1f} % (board tilted by "
                 f"{angle.min():.0f} to {angle.max():.0f}°): film the board nearer and tilted to all sides",
             )
         )
@@ -244,7 +244,8 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     f"camera {name!r}: {row['corners_removed']} of {used} corners did not fit and were left out",
                 )
             )
-        out.extend(_of_lens(scene.sightings[c], scene.lenses[c], tilts(scene.poses[c])))
+        after = (row["focal_spread_px"] or 0) / row["focal_px"][0]
+        out.extend(_of_lens(scene.sightings[c], lens, tilts(scene.poses[c]), max(after, lens.focal_spread)))
         shared = {
             scene.names[pair.second if pair.first == c else pair.first]: len(pair.moments)
             for pair in scene.pairs

@@ -1,18 +1,15 @@
 """Moved cameras are found and placed anew from keypoints."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import calibrating
 import cv2
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
 
-from poseloop.live.errors import CalibrationError, DataError
+from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration
-from poseloop.train.calibrate import repair, tracks
+from poseloop.train.calibrate import repair
 
 
 def _animal(cameras: Calibration, noise_px: float = 1.0) -> np.ndarray:
@@ -69,24 +66,3 @@ def test_without_two_cameras_that_agree_there_is_no_repair() -> None:
     blind[1:] = np.nan
     with pytest.raises(CalibrationError, match="no two of the cameras"):
         repair.repair(truth, blind)
-
-
-def test_tracks_of_sleap_and_deeplabcut(tmp_path: Path) -> None:
-    xy = np.random.default_rng(0).uniform(0, 100, (5, 2, 2))
-    with h5py.File(tmp_path / "sleap.h5", "w") as file:
-        file["tracks"] = xy.transpose(2, 1, 0)[None]
-        file["node_names"] = [b"nose", b"tail"]
-    columns = pd.MultiIndex.from_product([["me"], ["tail", "nose"], ["x", "y", "likelihood"]])
-    columns.names = ["scorer", "bodyparts", "coords"]
-    rows = np.concatenate([xy[:, ::-1], np.ones((5, 2, 1))], axis=2)
-    rows[3, 0, 2] = 0.1  # the tail is doubtful here
-    pd.DataFrame(rows.reshape(5, 6), columns=columns).to_csv(tmp_path / "dlc.csv")
-    both = tracks.together({"a": tracks.read(tmp_path / "sleap.h5"), "b": tracks.read(tmp_path / "dlc.csv")})
-    expected = xy.reshape(-1, 2).copy()
-    np.testing.assert_allclose(both[0], expected)
-    expected[7] = np.nan
-    np.testing.assert_allclose(both[1], expected)
-    with pytest.raises(DataError, match="differ in length"):
-        tracks.together({"a": tracks.Tracks(("n",), xy[:, :1]), "b": tracks.Tracks(("n",), xy[:3, :1])})
-    with pytest.raises(DataError, match="no such file"):
-        tracks.read(tmp_path / "none.h5")
