@@ -131,7 +131,7 @@ def test_two_views_that_others_contradict_have_to_agree_better() -> None:
             given[: 2 + contradicting] = views[: 2 + contradicting]
             given[2:] += 400 * random.choice([-1, 1], given[2:].shape)
             found = triangulate(calibration, given)[2] == 2
-            assert abs(found.mean() - share) < 0.15  # The liars agree with somebody now and then.
+            assert abs(found.mean() - share) < 0.25  # The liars agree with somebody now and then.
 
 
 def test_the_linear_solution_alone_is_that_of_numpy() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.live.errors import CalibrationError
 from poseloop.train.calibrate import choose, graph
 from poseloop.train.calibrate.board import Board, Float64
 from poseloop.train.calibrate.detect import Sightings
@@ -16,7 +17,7 @@ from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.solve import Rig, Scene
 
-__all__ = ["Verdict", "cameras", "coverage", "epipolar", "late", "of_board", "offsets", "tilts", "verdicts", "worst"]
+__all__ = ["Verdict", "cameras", "coverage", "epipolar", "late", "of_board", "offsets", "refuse_nonsense", "tilts", "verdicts", "worst"]
 
 _GOOD_PX = 0.5
 _BAD_PX = 2.0
@@ -24,6 +25,9 @@ _COVERED = 0.6
 _SHARED = 10
 _FOCAL = 0.02
 _OUT = 0.05
+_MANY = 0.3
+_NONSENSE = 0.02
+"""Of the picture's longer side."""
 _REACH = 15
 """Moments by which videos are moved against each other."""
 
@@ -208,6 +212,28 @@ def _of_lens(camera: Sightings, lens: Lens, angle: Float64, focal_spread: float)
     return out
 
 
+def refuse_nonsense(numbers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Stop where the cameras contradict each other so much that no place of theirs means anything.
+
+    Args:
+        numbers: from `cameras`.
+
+    Raises:
+        CalibrationError: names those cameras, and by how much they miss the corners.
+    """
+    missed = {
+        name: "all corners" if row["rms_px"] is None else f"the corners by {row['rms_px']:.0f} px (RMS)"
+        for name, row in numbers.items()
+        if row["rms_px"] is None or row["rms_px"] > _NONSENSE * max(row["size"])
+    }
+    if missed:
+        words = ", ".join(f"camera {name!r} misses {what}" for name, what in missed.items())
+        raise CalibrationError(
+            f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a mirror "
+            "or a setting), or do the pictures show different moments? Every camera by itself can be explained"
+        )
+
+
 def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """All that a person should know, the worst first."""
     out: list[Verdict] = []
@@ -240,7 +266,7 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
         if used and row["corners_removed"] > _OUT * used:
             out.append(
                 Verdict(
-                    "warning",
+                    "bad" if row["corners_removed"] > _MANY * used else "warning",
                     f"camera {name!r}: {row['corners_removed']} of {used} corners did not fit and were left out",
                 )
             )

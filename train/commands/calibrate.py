@@ -198,9 +198,13 @@ class _Calibrate:
             if len(scene.groups) > 1:
                 self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
                 self._fail()
-            steps = findings.offsets(scene, self._every) if all(source.video for source in self._sources) else []
+            # Pictures that are left out, one of so many, would leave nothing to move them by.
+            movable = self._every == 1 or all(source.video for source in self._sources)
+            steps = findings.offsets(scene, self._every) if movable else []
             with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
+            numbers = findings.cameras(rig)
+            findings.refuse_nonsense(numbers)
             frame = world.frame(rig, arguments.world)
         except CalibrationError as error:
             if not self._verdicts:
@@ -208,7 +212,6 @@ class _Calibrate:
             self._reports({})
             raise
         cameras = world.calibration(rig, frame[0])
-        numbers = findings.cameras(rig)
         pairs = findings.epipolar(rig)
         self._verdicts += findings.verdicts(rig, numbers, steps)
         formats.write(cameras, arguments.out, self._kind)

@@ -1,12 +1,15 @@
 """Moved cameras are found and placed anew from keypoints."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import calibrating
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+from poseloop.live import cli
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration
 from poseloop.train.calibrate import repair
@@ -66,3 +69,29 @@ def test_without_two_cameras_that_agree_there_is_no_repair() -> None:
     blind[1:] = np.nan
     with pytest.raises(CalibrationError, match="no two of the cameras"):
         repair.repair(truth, blind)
+
+
+def test_one_of_several_animals_of_deeplabcut_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = _rig()
+    moved = truth.cameras[2]
+    turn = cv2.Rodrigues(np.array([0.03, -0.06, 0.02]))[0]
+    _with(truth, 2, rotation=turn @ moved.rotation).save(tmp_path / "old.toml")
+    files = []
+    levels = [["me"], ["anna", "berta"], ["nose", "tail"], ["x", "y", "likelihood"]]
+    titles = ["scorer", "individuals", "bodyparts", "coords"]
+    for name, xy in zip(truth.names, _animal(truth), strict=True):
+        places = xy.reshape(-1, 2, 2)
+        berta = np.concatenate([places, np.full((*places.shape[:2], 1), 0.9)], axis=2)
+        berta[::7, :, :2], berta[::7, :, 2] = 5.0, 0.3  # not likely: nowhere near the truth
+        values = np.concatenate([np.zeros_like(berta), berta], axis=1).reshape(len(places), -1)
+        file = tmp_path / f"{name}.csv"
+        pd.DataFrame(values, columns=pd.MultiIndex.from_product(levels, names=titles)).to_csv(file)
+        files.append(f"{name}={file}")
+    out = ["--repair", str(tmp_path / "old.toml"), "--out", str(tmp_path / "new.toml")]
+    assert cli.main(["calibrate", *files, *out]) == 1
+    assert "expected one animal, or the name of one, but the file has: anna, berta" in capsys.readouterr().err
+    assert cli.main(["calibrate", *files, *out, "--animal", "berta"]) == 0
+    placed = Calibration.load(tmp_path / "new.toml").cameras[2]
+    np.testing.assert_allclose(placed.centre, moved.centre, atol=4)  # mm, from 600
