@@ -17,7 +17,19 @@ from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.solve import Rig, Scene
 
-__all__ = ["Verdict", "cameras", "coverage", "epipolar", "late", "of_board", "offsets", "refuse_nonsense", "tilts", "verdicts", "worst"]
+__all__ = [
+    "Verdict",
+    "cameras",
+    "coverage",
+    "epipolar",
+    "late",
+    "of_board",
+    "offsets",
+    "refuse_nonsense",
+    "tilts",
+    "verdicts",
+    "worst",
+]
 
 _GOOD_PX = 0.5
 _BAD_PX = 2.0
