@@ -241,8 +241,8 @@ def refuse_nonsense(numbers: Mapping[str, Mapping[str, Any]]) -> None:
     if missed:
         words = ", ".join(f"camera {name!r} misses {what}" for name, what in missed.items())
         raise CalibrationError(
-            f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a mirror "
-            "or a setting), or do the pictures show different moments? Every camera by itself can be explained"
+            f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a "
+            "mirror or a setting), or do the pictures show different moments? Every camera by itself can be explained"
         )
 
 
