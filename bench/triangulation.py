@@ -95,7 +95,7 @@ def speed(rounds: int, aniposelib: Path | None = None) -> dict[str, Any]:
             _LIES: lambda: _timed(lambda: robust.run(bad, None)[0]),
             "OpenCV, 2 of the views, clean": lambda: _timed(lambda: _opencv(calibration, xy)),
         }
-        versions = {}
+        versions: dict[str, str] = {}
         if aniposelib is not None:
             ask, versions = stack.enter_context(_worker(aniposelib, calibration, {"clean": xy, "lies": bad}))
             rows |= {_FAST: lambda: ask("fast clean"), _RANSAC: lambda: ask("ransac lies")}
@@ -139,8 +139,9 @@ def _opencv(calibration: Calibration, xy: _Float64) -> _Float64:
     for model, points in zip(calibration.cameras[:2], xy, strict=False):
         rays.append(cv2.undistortPoints(points[None], model.matrix, model.distortion).reshape(-1, 2).T)
         poses.append(np.hstack([model.rotation, model.translation[:, None]]))
-    found: _Float64 = cv2.triangulatePoints(poses[0], poses[1], rays[0], rays[1])
-    return (found[:3] / found[3]).T
+    found = np.asarray(cv2.triangulatePoints(poses[0], poses[1], rays[0], rays[1]), np.float64)
+    points: _Float64 = (found[:3] / found[3]).T
+    return points
 
 
 @contextlib.contextmanager

@@ -99,9 +99,9 @@ def _blank(what: str, pictures: Sequence[Image]) -> str:
 def _other_markers(pictures: Sequence[Image], board: Board, others_see: bool) -> str:
     """Markers that are seen although the board is not: another size, or another dictionary."""
     if others_see:
-        most = max(len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures)
-        if most:
-            return f"at most {most} markers are seen at a time, too few: show more of the board, nearer and in focus"
+        counts = [len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures]
+        if max(counts):
+            return f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer and in focus"
         return _blank("marker", pictures)
     for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):
         for inverted in (board.inverted, not board.inverted):

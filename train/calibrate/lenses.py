@@ -129,9 +129,9 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     apart = np.degrees(np.arccos(np.clip(facing @ (middle / np.linalg.norm(middle)), -1, 1))).max()
     if not (focal_spread < _KNOWN and apart >= _TURNED_DEG):
         tilt = np.degrees(np.arccos(np.clip(np.abs(facing[:, 2]), 0, 1)))
-        known = f"would be known to ±{100 * min(focal_spread, 9.99):.0f} % only" if apart >= _TURNED_DEG else "is open"
+        how = f"would be known to ±{100 * min(focal_spread, 9.99):.0f} % only" if apart >= _TURNED_DEG else "is open"
         raise CalibrationError(
-            f"camera {name!r}: its focal length {known}, because the board was always at one angle ({tilt.min():.0f} "
+            f"camera {name!r}: its focal length {how}, because the board was always at one angle ({tilt.min():.0f} "
             f"to {tilt.max():.0f}° to the picture, turned by {apart:.1f}° in {len(kept)} views): tilt it by 20 to 45° "
             "to all sides, and come nearer"
         )
