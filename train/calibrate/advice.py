@@ -101,7 +101,7 @@ def _other_markers(pictures: Sequence[Image], board: Board, others_see: bool) ->
     if others_see:
         counts = [len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures]
         if max(counts):
-            return f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer and in focus"
+            return f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer"
         return _blank("marker", pictures)
     for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):
         for inverted in (board.inverted, not board.inverted):

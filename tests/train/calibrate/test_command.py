@@ -214,7 +214,8 @@ def test_one_picture_again_and_again_is_one_angle(tmp_path: Path, capsys: pytest
         shot = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
         assert shot is not None
         for m in range(1, 8):
-            cv2.imwrite(str(first.with_name(f"{m}.png")), (shot + random.normal(0, 2, shot.shape)).clip(0, 255))
+            noisy = (shot + random.normal(0, 2, shot.shape)).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(first.with_name(f"{m}.png")), noisy)
     board = tmp_path / "board.toml"
     board.write_text(BOARD)
     code, report, out = _run(tmp_path, tmp_path / "in", "--board", board)

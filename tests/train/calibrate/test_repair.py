@@ -77,7 +77,8 @@ def test_one_of_several_animals_of_deeplabcut_from_the_command_line(
     truth = _rig()
     moved = truth.cameras[2]
     turn = cv2.Rodrigues(np.array([0.03, -0.06, 0.02]))[0]
-    _with(truth, 2, rotation=turn @ moved.rotation).save(tmp_path / "old.toml")
+    shift = moved.translation + np.array([15, -8, 20])
+    _with(truth, 2, rotation=turn @ moved.rotation, translation=shift).save(tmp_path / "old.toml")
     files = []
     levels = [["me"], ["anna", "berta"], ["nose", "tail"], ["x", "y", "likelihood"]]
     titles = ["scorer", "individuals", "bodyparts", "coords"]
