@@ -224,11 +224,33 @@ def _of_lens(camera: Sightings, lens: Lens, angle: Float64, focal_spread: float)
     return out
 
 
-def refuse_nonsense(numbers: Mapping[str, Mapping[str, Any]]) -> None:
+def _out_of_step(names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Cameras whose pictures fit the others' better at another moment; ``steps`` from `offsets`."""
+    out = []
+    for name, shift in late(names, steps).items():
+        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
+        before = np.median([entry["error_px"]["0"] for entry in fits])
+        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
+        out.append(
+            Verdict(
+                "bad",
+                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
+                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
+                f"calibrate with --offset {name}={shift}",
+            )
+        )
+    return out
+
+
+def refuse_nonsense(
+    names: Sequence[str], numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
+) -> None:
     """Stop where the cameras contradict each other so much that no place of theirs means anything.
 
     Args:
+        names: of the cameras.
         numbers: from `cameras`.
+        steps: from `offsets`.
 
     Raises:
         CalibrationError: names those cameras, and by how much they miss the corners.
@@ -240,10 +262,12 @@ def refuse_nonsense(numbers: Mapping[str, Mapping[str, Any]]) -> None:
     }
     if missed:
         words = ", ".join(f"camera {name!r} misses {what}" for name, what in missed.items())
-        raise CalibrationError(
+        why = [verdict.text for verdict in _out_of_step(names, steps)]
+        words = (
             f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a "
             "mirror or a setting), or do the pictures show different moments? Every camera by itself can be explained"
         )
+        raise CalibrationError("\n".join([words, *why]))
 
 
 def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
@@ -298,18 +322,7 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     f"between {name} and {partner}",
                 )
             )
-    for name, shift in late(scene.names, steps).items():
-        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
-        before = np.median([entry["error_px"]["0"] for entry in fits])
-        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
-        out.append(
-            Verdict(
-                "bad",
-                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
-                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
-                f"calibrate with --offset {name}={shift}",
-            )
-        )
+    out.extend(_out_of_step(scene.names, steps))
     if not rig.rigid:
         out.append(
             Verdict(

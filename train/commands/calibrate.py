@@ -204,7 +204,7 @@ class _Calibrate:
             with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
             numbers = findings.cameras(rig)
-            findings.refuse_nonsense(numbers)
+            findings.refuse_nonsense(scene.names, numbers, steps)
             frame = world.frame(rig, arguments.world)
         except CalibrationError as error:
             if not self._verdicts:
