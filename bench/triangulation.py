@@ -140,8 +140,8 @@ def _opencv(calibration: Calibration, xy: _Float64) -> _Float64:
         rays.append(cv2.undistortPoints(points[None], model.matrix, model.distortion).reshape(-1, 2).T)
         poses.append(np.hstack([model.rotation, model.translation[:, None]]))
     found = np.asarray(cv2.triangulatePoints(poses[0], poses[1], rays[0], rays[1]), np.float64)
-    points: _Float64 = (found[:3] / found[3]).T
-    return points
+    middle: _Float64 = (found[:3] / found[3]).T
+    return middle
 
 
 @contextlib.contextmanager
