@@ -14,23 +14,7 @@ import numpy as np
 
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-<<<<<<< HEAD
-from poseloop.train.calibrate import (
-    advice,
-    detect,
-    findings,
-    formats,
-    live,
-    page,
-    repair,
-    solve,
-    sources,
-    tracks,
-    world,
-)
-=======
-from poseloop.train.calibrate import advice, detect, findings, formats, page, repair, solve, sources, world
->>>>>>> 453b1da (One reader of tracks; a camera that sees no board is told why; one angle is refused; aniposelib beside the kernel in one run)
+from poseloop.train.calibrate import advice, detect, findings, formats, live, page, repair, solve, sources, world
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
