@@ -30,8 +30,9 @@ HELP = "make camera models from pictures or videos of a printed board"
 
 _SEARCHED = 300
 """Pictures of a camera that are searched, unless --every says otherwise."""
-_LIKELY = 0.6
-"""--repair: points with a lower score count as not seen, as in DeepLabCut's own pcutoff."""
+_LIKELY = 0.2
+"""--repair: points with a lower score count as not seen. SLEAP gives none below it, and half of its good ones are below
+0.6; DeepLabCut's likelihoods are near 0 or near 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,7 @@ def test_one_of_several_animals_of_deeplabcut_from_the_command_line(
     for name, xy in zip(truth.names, _animal(truth), strict=True):
         places = xy.reshape(-1, 2, 2)
         berta = np.concatenate([places, np.full((*places.shape[:2], 1), 0.9)], axis=2)
-        berta[::7, :, :2], berta[::7, :, 2] = 5.0, 0.3  # not likely: nowhere near the truth
+        berta[::7, :, :2], berta[::7, :, 2] = 5.0, 0.1  # not likely: nowhere near the truth
         values = np.concatenate([np.zeros_like(berta), berta], axis=1).reshape(len(places), -1)
         file = tmp_path / f"{name}.csv"
         pd.DataFrame(values, columns=pd.MultiIndex.from_product(levels, names=titles)).to_csv(file)
