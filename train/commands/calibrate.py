@@ -129,7 +129,8 @@ def _repair(arguments: argparse.Namespace, kind: str) -> int:
     xy[score < _LIKELY] = np.nan
     result = repair.repair(old, xy.reshape(len(old.names), -1, 2))
     for (one, two), error in result.pairs.items():
-        print(f"{one} and {two}: {error:.1f} px from the epipolar line")
+        told = f"{error:.1f} px from the epipolar line" if np.isfinite(error) else "at one place, which tells nothing"
+        print(f"{one} and {two}: {told}")
     for name, (before, after) in result.moved.items():
         lens = "; its lens, too, had to change" if name in result.lens_changed else ""
         print(f"camera {name!r} was off by {before:.1f} px and is placed anew: {after:.1f} px{lens}")
@@ -143,7 +144,10 @@ def _repair(arguments: argparse.Namespace, kind: str) -> int:
                 "kept": list(result.kept),
                 "moved": {name: {"before_px": a, "after_px": b} for name, (a, b) in result.moved.items()},
                 "lens_changed": list(result.lens_changed),
-                "pairs": [{"cameras": list(pair), "median_px": error} for pair, error in result.pairs.items()],
+                "pairs": [
+                    {"cameras": list(pair), "median_px": error if np.isfinite(error) else None}
+                    for pair, error in result.pairs.items()
+                ],
                 "versions": reports.versions(),
                 "machine": reports.machine(),
             },

@@ -264,6 +264,7 @@ def test_repair_of_the_mouse_rigs_own_calibration(data: Path, tmp_path: Path) ->
     files = [f"{n}={folder / n / f'minimal_{n}_proofread.analysis.h5'}" for n in ("back", "mid", "side", "top")]
     code, report, out = _run(tmp_path, *files, "--repair", folder / "calibration.toml")
     assert code == 0
+    assert _no_nan(report)
     assert list(report["moved"]) == ["side"]
     assert report["moved"]["side"]["before_px"] > 80
     assert report["moved"]["side"]["after_px"] < 12  # the labels of this set differ by 8 px between cameras
