@@ -1,5 +1,7 @@
 """Rigs of cameras around a stage, with known truth."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from poseloop.live.geometry.calibration import Calibration, CameraModel
@@ -30,13 +32,13 @@ def camera(name: str, lens: str, centre: np.ndarray, roll: float = 0.0, focal: f
     return CameraModel(name, (1280, 1024), matrix, LENSES[lens], rotation, translation, fisheye=lens == "fisheye")
 
 
-def ring(count: int, radius: float = 700.0) -> Calibration:
-    """Cameras around a stage of ± 100 mm, their lenses all different."""
+def ring(count: int, radius: float = 700.0, lenses: Sequence[str] = tuple(LENSES)) -> Calibration:
+    """Cameras around a stage of ± 100 mm; as long as ``lenses`` last they are all different."""
     cameras = []
     for number in range(count):
         angle = 2 * np.pi * number / count + 0.3
         centre = radius * np.array([np.cos(angle), np.sin(angle), 0.5 + 0.1 * number / count])
-        cameras.append(camera(f"c{number}", list(LENSES)[number % len(LENSES)], centre, roll=0.2 * number))
+        cameras.append(camera(f"c{number}", lenses[number % len(lenses)], centre, roll=0.2 * number))
     return Calibration(cameras)
 
 

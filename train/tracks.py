@@ -1,11 +1,11 @@
-"""Keypoints that programs found in a video: SLEAP's analysis h5, DeepLabCut's h5 and CSV.
+"""Keypoints that programs found in videos: SLEAP's analysis h5, DeepLabCut's h5 and CSV.
 
 An h5 file of DeepLabCut's cannot be read without unpickling: open only those of people you trust.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 
-__all__ = ["Tracks", "read_tracks"]
+__all__ = ["Tracks", "read_tracks", "together"]
+
+_SHORTER = 0.95
+"""Of the longest one: what tracks end with may lack frames in which nothing was seen, but not more."""
 
 _Float64 = npt.NDArray[np.float64]
 
@@ -61,6 +64,33 @@ def read_tracks(file: Path, animal: str | None = None) -> Tracks:
         raise DataError(
             f"{file}: expected SLEAP's analysis h5, or DeepLabCut's h5 or CSV, but it cannot be read as such: {error}"
         ) from error
+
+
+def together(tracks: Mapping[str, Tracks]) -> tuple[tuple[str, ...], _Float64, _Float64]:
+    """Put the tracks of C cameras beside each other.
+
+    Returns:
+        The K keypoints that all of them have; their places (C, F, K, 2) px; their scores (C, F, K).
+
+    Raises:
+        DataError: they have no keypoint in common, or differ in length by more than a little.
+    """
+    first = next(iter(tracks.values()))
+    shared = tuple(name for name in first.keypoints if all(name in one.keypoints for one in tracks.values()))
+    if not shared:
+        raise DataError(f"expected keypoints of the same names, but the tracks of {', '.join(tracks)} share none")
+    lengths = {camera: len(one.xy) for camera, one in tracks.items()}
+    frames = max(lengths.values())
+    if min(lengths.values()) < max(_SHORTER * frames, 1):
+        counts = ", ".join(f"{camera} {length}" for camera, length in lengths.items())
+        raise DataError(f"expected tracks of one recording, but they differ in length (frames): {counts}")
+    xy = np.full((len(tracks), frames, len(shared), 2), np.nan)
+    score = np.full(xy.shape[:3], np.nan)
+    for c, one in enumerate(tracks.values()):
+        order = [one.keypoints.index(name) for name in shared]
+        xy[c, : len(one.xy)] = one.xy[:, order]
+        score[c, : len(one.xy)] = one.score[:, order]
+    return shared, xy, score
 
 
 def _levels(file: Path) -> int:

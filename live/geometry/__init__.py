@@ -6,22 +6,20 @@ Names are imported when they are first asked for, so that reading a calibration 
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poseloop.live.geometry.calibration import Calibration as Calibration
     from poseloop.live.geometry.triangulation import triangulate as triangulate
+    from poseloop.live.geometry.uncertainty import covariance as covariance
 
-__all__ = ["Calibration", "triangulate"]
+__all__ = ["Calibration", "covariance", "triangulate"]
+
+_MODULES = {"Calibration": "calibration", "covariance": "uncertainty", "triangulate": "triangulation"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Calibration":
-        from poseloop.live.geometry.calibration import Calibration
-
-        return Calibration
-    if name == "triangulate":
-        from poseloop.live.geometry.triangulation import triangulate
-
-        return triangulate
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,24 @@ import numpy.typing as npt
 
 from poseloop.live.jit import kernel
 
-__all__ = ["CX", "CY", "FISHEYE", "FX", "FY", "ROW", "K", "R", "T", "camera_point", "distort", "project", "undistort"]
+__all__ = [
+    "CX",
+    "CY",
+    "FISHEYE",
+    "FX",
+    "FY",
+    "ROW",
+    "K",
+    "R",
+    "T",
+    "camera_point",
+    "distort",
+    "project",
+    "slopes",
+    "slopes_all",
+    "undistort",
+    "undistort_all",
+]
 
 _STEPS = 20
 _CONVERGED = 1e-12
@@ -113,6 +130,43 @@ def camera_point(rig: _Float64, c: int, px: float, py: float, pz: float) -> tupl
 
 
 @kernel(fast=True)
+def slopes(
+    rig: _Float64, c: int, x: float, y: float, z: float
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Where camera ``c`` sees a point, and how that changes when the point moves in the world.
+
+    Args:
+        rig: (C, ROW).
+        c: camera.
+        x: of `camera_point`.
+        y: of `camera_point`.
+        z: of `camera_point`; above 0.
+
+    Returns:
+        u, v px; the three slopes of u, then those of v, px per unit of the world.
+    """
+    once = 1 / z
+    x *= once
+    y *= once
+    u, v, ux, uy, vx, vy = distort(rig, c, x, y)
+    # d(x, y) / d point, then through the lens.
+    h0, h1, h2 = rig[c, R + 6], rig[c, R + 7], rig[c, R + 8]
+    x0, x1, x2 = rig[c, R] - x * h0, rig[c, R + 1] - x * h1, rig[c, R + 2] - x * h2
+    y0, y1, y2 = rig[c, R + 3] - y * h0, rig[c, R + 4] - y * h1, rig[c, R + 5] - y * h2
+    f, g = rig[c, FX] * once, rig[c, FY] * once
+    return (
+        rig[c, FX] * u + rig[c, CX],
+        rig[c, FY] * v + rig[c, CY],
+        f * (ux * x0 + uy * y0),
+        f * (ux * x1 + uy * y1),
+        f * (ux * x2 + uy * y2),
+        g * (vx * x0 + vy * y0),
+        g * (vx * x1 + vy * y1),
+        g * (vx * x2 + vy * y2),
+    )
+
+
+@kernel(fast=True)
 def project(rig: _Float64, xyz: _Float64, xy: _Float64) -> None:
     """Write where every camera sees every point.
 
@@ -145,3 +199,22 @@ def undistort_all(rig: _Float64, xy: _Float64, directions: _Float64) -> None:
     for c in range(xy.shape[0]):
         for n in range(xy.shape[1]):
             directions[c, n, 0], directions[c, n, 1] = undistort(rig, c, xy[c, n, 0], xy[c, n, 1])
+
+
+@kernel(fast=True)
+def slopes_all(rig: _Float64, xyz: _Float64, xy: _Float64, slope: _Float64) -> None:
+    """Write where every camera sees every point, and how that changes when the point moves; NaN behind a camera.
+
+    Args:
+        rig: (C, ROW).
+        xyz: (N, 3).
+        xy: (C, N, 2) px, output.
+        slope: (C, N, 2, 3) px per unit of the world, output.
+    """
+    for c in range(rig.shape[0]):
+        for n in range(xyz.shape[0]):
+            x, y, z = camera_point(rig, c, xyz[n, 0], xyz[n, 1], xyz[n, 2])
+            if not z > 0:
+                z = np.nan
+            to, of = xy[c, n], slope[c, n]
+            to[0], to[1], of[0, 0], of[0, 1], of[0, 2], of[1, 0], of[1, 1], of[1, 2] = slopes(rig, c, x, y, z)

@@ -7,12 +7,15 @@ For each point:
 2. Linear: weighted least squares of ``x·r₃ − r₁`` and ``y·r₃ − r₂`` (Hartley and Zisserman, *Multiple View Geometry*,
    12.2, inhomogeneous).
 3. Refined: Gauss–Newton on the distances in the picture, px, lens included, with the weights of a Cauchy loss whose
-   scale is a third of ``gate_px``: a view that is somewhat off pulls less.
+   scale is a third of ``gate_px`` (`LOSS`): a view that is somewhat off pulls less.
 4. If a view then is further off than ``gate_px``, at least one lies, and it may have pulled all others with it. Every
    pair of views proposes a point; the one with the least truncated squares over all views wins (MSAC: Torr and
    Zisserman, CVIU 2000), and is refined from the views that agree with it.
 
-Fewer than two views that agree within ``gate_px``, all with the point before them: NaN, 0 views.
+Fewer than two views that agree within ``gate_px``, all with the point before them: NaN, 0 views. Two views meet by
+chance now and then, three hardly ever: two that m other views contradict have to agree within ``gate_px / m``.
+
+Steps 1 and 2 alone are there, too, for points that are known to be good, such as a board's corners: ``robust=False``.
 """
 
 from __future__ import annotations
@@ -21,15 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from poseloop.live.geometry.calibration import Calibration
-from poseloop.live.geometry.lens import CX, CY, FX, FY, R, T, camera_point, distort, undistort
+from poseloop.live.geometry.lens import CX, CY, FX, FY, R, T, camera_point, distort, slopes, undistort
 from poseloop.live.jit import kernel
 
-__all__ = ["GATE_PX", "Triangulator", "triangulate"]
+__all__ = ["GATE_PX", "LOSS", "Triangulator", "triangulate"]
 
 GATE_PX = 15.0
 
+LOSS = 1 / 3
+"""Scale of the Cauchy loss in gates."""
 _STEPS = 8
 _ROUNDS = 3
+_ANY_PX = 1e300
+"""A gate that every view passes which can see the point at all."""
 _SETTLED = 1e-7
 """Refinement ends when a step is shorter than this share of the distance to the nearest camera."""
 _PARALLEL = 1e-9
@@ -41,13 +48,15 @@ _Float64 = npt.NDArray[np.float64]
 class Triangulator:
     """Triangulates N points at a time for one calibration; its scratch memory is allocated once. For one thread."""
 
-    def __init__(self, calibration: Calibration, points: int, gate_px: float = GATE_PX) -> None:
+    def __init__(self, calibration: Calibration, points: int, gate_px: float = GATE_PX, *, robust: bool = True) -> None:
         """Allocate and compile.
 
         Args:
             calibration: two cameras or more.
             points: N.
             gate_px: a view further than this from where the others put the point does not count.
+            robust: False: the linear solution of all views, without refinement, loss or gate; NaN where one of them
+                cannot see it.
         """
         cameras = len(calibration.cameras)
         if cameras < 2:
@@ -55,6 +64,7 @@ class Triangulator:
         self._rig = calibration.rig
         self._shape = (cameras, points)
         self._gate_px = float(gate_px)
+        self._robust = robust
         self._rays: _Float64 = np.empty((cameras, 5))
         # Copied to: arrays that are laid out otherwise, or read-only, would each be compiled for, in the loop.
         self._xy: _Float64 = np.empty((*self._shape, 2))
@@ -96,6 +106,7 @@ class Triangulator:
             self._xy,
             self._score,
             self._gate_px,
+            self._robust,
             self._rays,
             xyz,
             residual_px,
@@ -140,6 +151,7 @@ def _triangulate(
     xy: _Float64,
     score: _Float64,
     gate_px: float,
+    robust: bool,
     rays: _Float64,
     xyz: _Float64,
     residual_px: _Float64,
@@ -154,6 +166,7 @@ def _triangulate(
         xy: (C, N, 2) px.
         score: (C, N).
         gate_px: how far apart views may be that agree.
+        robust: False: the linear solution only.
         rays: (C, 5), scratch: direction x, y, weight, used, error in px.
         xyz: (N, 3), output.
         residual_px: (N,), output.
@@ -175,11 +188,15 @@ def _triangulate(
         count = 0
         point = (np.nan, np.nan, np.nan)
         if seen >= 2:
-            point = _solve(rig, xy, n, gate_px, rays)
-            count = _agreeing(rays, gate_px, False)
-            if count < seen:
+            point = _solve(rig, xy, n, gate_px, robust, rays)
+            count = _agreeing(rays, gate_px if robust else _ANY_PX, False)
+            if count < seen and not robust:
+                count = 0
+            elif count < seen:
                 point = _consensus(rig, xy, n, gate_px, rays)
                 count = _agreeing(rays, gate_px, True)
+                if count == 2:
+                    count = _agreeing(rays, gate_px / (seen - 2), True)
         if count < 2:
             count = 0
             point = (np.nan, np.nan, np.nan)
@@ -210,10 +227,13 @@ def _agreeing(rays: _Float64, gate_px: float, mark: bool) -> int:
 
 
 @kernel(fast=True)
-def _solve(rig: _Float64, xy: _Float64, n: int, gate_px: float, rays: _Float64) -> tuple[float, float, float]:
-    """The point of the used views, refined; leaves the errors of all views."""
+def _solve(
+    rig: _Float64, xy: _Float64, n: int, gate_px: float, refined: bool, rays: _Float64
+) -> tuple[float, float, float]:
+    """The point of the used views; leaves the errors of all views."""
     px, py, pz = _linear(rig, rays)
-    px, py, pz = _refine(rig, xy, n, gate_px / 3, rays, px, py, pz)
+    if refined:
+        px, py, pz = _refine(rig, xy, n, LOSS * gate_px, rays, px, py, pz)
     _measure(rig, xy, n, rays, px, py, pz)
     return px, py, pz
 
@@ -254,7 +274,7 @@ def _consensus(rig: _Float64, xy: _Float64, n: int, gate_px: float, rays: _Float
         if count < 2 or count == before:
             break
         before = count
-        px, py, pz = _refine(rig, xy, n, gate_px / 3, rays, px, py, pz)
+        px, py, pz = _refine(rig, xy, n, LOSS * gate_px, rays, px, py, pz)
         _measure(rig, xy, n, rays, px, py, pz)
     return px, py, pz
 
@@ -325,21 +345,9 @@ def _refine(
             if not z > 0:
                 return px, py, pz
             nearest = min(nearest, z)
-            once = 1 / z
-            x *= once
-            y *= once
-            u, v, ux, uy, vx, vy = distort(rig, c, x, y)
-            left = xy[c, n, 0] - (rig[c, FX] * u + rig[c, CX])
-            down = xy[c, n, 1] - (rig[c, FY] * v + rig[c, CY])
+            u, v, g0, g1, g2, h0, h1, h2 = slopes(rig, c, x, y, z)
+            left, down = xy[c, n, 0] - u, xy[c, n, 1] - v
             weight = rays[c, _WEIGHT] / (1 + (left * left + down * down) / (scale_px * scale_px))
-            # d(x, y) / d point, then through the lens.
-            h0, h1, h2 = rig[c, R + 6], rig[c, R + 7], rig[c, R + 8]
-            x0, x1, x2 = rig[c, R] - x * h0, rig[c, R + 1] - x * h1, rig[c, R + 2] - x * h2
-            y0, y1, y2 = rig[c, R + 3] - y * h0, rig[c, R + 4] - y * h1, rig[c, R + 5] - y * h2
-            f = rig[c, FX] * once
-            g0, g1, g2 = f * (ux * x0 + uy * y0), f * (ux * x1 + uy * y1), f * (ux * x2 + uy * y2)
-            f = rig[c, FY] * once
-            h0, h1, h2 = f * (vx * x0 + vy * y0), f * (vx * x1 + vy * y1), f * (vx * x2 + vy * y2)
             a00 += weight * (g0 * g0 + h0 * h0)
             a01 += weight * (g0 * g1 + h0 * h1)
             a02 += weight * (g0 * g2 + h0 * h2)

@@ -76,25 +76,6 @@ def test_without_a_gate_it_is_the_weighted_least_squares_of_the_distances_in_the
         assert residual[n] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("gate_px", [15.0, ALL])
-def test_errors_reach_the_cramer_rao_bound(gate_px: float) -> None:
-    calibration, truth = ring(4), stage(3000)
-    xyz, _, _ = triangulate(calibration, noisy(calibration, truth, 1.0), gate_px=gate_px)
-    step = 1e-3
-    slopes = np.stack(
-        [
-            (calibration.project(truth + step * axis) - calibration.project(truth - step * axis)) / (2 * step)
-            for axis in np.eye(3)
-        ],
-        axis=-1,
-    )
-    information = np.einsum("cnij,cnik->njk", slopes, slopes)
-    bound = np.sqrt(np.trace(np.linalg.inv(information), axis1=1, axis2=2).mean())
-    rms = np.sqrt(((xyz - truth) ** 2).sum(axis=1).mean())
-    # 3000 points: the ratio's own noise is 1.5 %.
-    assert 0.95 < rms / bound < 1.1
-
-
 def test_a_fifth_of_lying_views_hardly_matters() -> None:
     calibration, truth = ring(4), stage(3000)
     xy = noisy(calibration, truth, 1.0)
@@ -108,9 +89,9 @@ def test_a_fifth_of_lying_views_hardly_matters() -> None:
     clean, known, spoilt = (
         np.nanmedian(np.linalg.norm(triangulate(calibration, p)[0] - truth, axis=1)) for p in (xy, without, bad)
     )
-    # A fifth fewer views cost 12 to 14 % by themselves.
+    # A fifth fewer views cost 12 to 14 % by themselves; 3,000 points tell that to 2 %.
     assert spoilt < 1.03 * known
-    assert spoilt < 1.2 * clean
+    assert spoilt < 1.17 * clean
     _, _, views = triangulate(calibration, bad)
     one = lies.sum(axis=0) == 1
     assert (views[one] == 3).mean() > 0.97
@@ -132,6 +113,53 @@ def test_views_that_do_not_agree_give_nothing() -> None:
     assert np.isnan(xyz).all()
     assert np.isnan(residual).all()
     assert views[0] == 0
+
+
+def test_two_views_that_others_contradict_have_to_agree_better() -> None:
+    calibration, truth = ring(4), stage(300)
+    xy = calibration.project(truth)
+    first, second = calibration.cameras[:2]
+    # Out of the plane of both cameras and the point: the second camera cannot follow that.
+    away = np.cross(second.centre - first.centre, truth - first.centre)
+    away = calibration.project(truth + away / np.linalg.norm(away, axis=1, keepdims=True))[0] - xy[0]
+    random = np.random.default_rng(0)
+    for apart_px, shares in ((8.0, (1, 1, 1)), (13.0, (1, 1, 0))):
+        views = xy.copy()
+        views[0] += apart_px * away / np.linalg.norm(away, axis=1, keepdims=True)
+        for contradicting, share in enumerate(shares):
+            given = np.full_like(views, np.nan)
+            given[: 2 + contradicting] = views[: 2 + contradicting]
+            given[2:] += 400 * random.choice([-1, 1], given[2:].shape)
+            found = triangulate(calibration, given)[2] == 2
+            assert abs(found.mean() - share) < 0.25  # The liars agree with somebody now and then.
+
+
+def test_the_linear_solution_alone_is_that_of_numpy() -> None:
+    calibration, truth = ring(4), stage(20)
+    xy = noisy(calibration, truth, 2.0)
+    score = np.random.default_rng(2).uniform(0.1, 1, xy.shape[:2])
+    xy[1, 3] = np.nan
+    score[2, 5] = 0
+    xyz, residual, views = Triangulator(calibration, 20, robust=False).run(xy, score)
+    rays = calibration.undistort(xy)
+    for n in range(20):
+        rows, right = [], []
+        for c, model in enumerate(calibration.cameras):
+            if np.isfinite(rays[c, n, 0]) and score[c, n] > 0:
+                for axis in range(2):
+                    root = np.sqrt(score[c, n])
+                    rows.append(root * (rays[c, n, axis] * model.rotation[2] - model.rotation[axis]))
+                    right.append(root * (model.translation[axis] - rays[c, n, axis] * model.translation[2]))
+        np.testing.assert_allclose(xyz[n], np.linalg.lstsq(np.array(rows), np.array(right))[0], rtol=1e-9)
+        assert views[n] == len(rows) // 2
+    off = np.linalg.norm(calibration.project(xyz) - xy, axis=-1)
+    off[2, 5] = np.nan
+    np.testing.assert_allclose(residual, np.sqrt(np.nanmean(off**2, axis=0)))
+    # No gate: a view that lies pulls, and is counted.
+    xy[0, 0] += 100
+    found = Triangulator(calibration, 20, robust=False).run(xy, score)
+    assert found[2][0] == 4
+    assert found[1][0] > 15
 
 
 def test_a_score_is_a_weight_and_none_is_no_view() -> None:

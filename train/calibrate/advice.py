@@ -15,43 +15,50 @@ __all__ = ["MOST", "too_small", "why_not_found"]
 MOST = 12
 """Pictures that are tried."""
 _LARGER = 5
+_CONTRAST = 25
+"""Of 255: between the dark and the bright parts of a picture in which nothing can be found."""
 
 
-def why_not_found(pictures: Sequence[Image], board: Board) -> str:
+def why_not_found(pictures: Sequence[Image], board: Board, others_see: bool = False) -> str:
     """Say what the board in the pictures seems to be, or that none was seen.
 
     Args:
         pictures: (H, W) grey, in which `board` was not found.
         board: what the board file says.
+        others_see: other cameras see it, so the board file is right.
     """
     tried = list(pictures)[:MOST]
-    variants: list[tuple[str, Board, bool]] = [
-        (f"write inverted = {str(not board.inverted).lower()}", _but(board, inverted=not board.inverted), False),
-        ("the pictures are mirrored: switch off the mirroring of the camera, or do not film a mirror", board, True),
-        (
-            f"columns and rows are exchanged: write squares = [{board.squares[1]}, {board.squares[0]}]",
-            _but(board, squares=board.squares[::-1]),
-            False,
-        ),
-    ]
-    if board.type == "charuco":
-        variants.insert(
-            1, (f"write legacy = {str(not board.legacy).lower()}", _but(board, legacy=not board.legacy), False)
-        )
-    for words, other, mirrored in variants:
-        if other == board and not mirrored:
+    mirrored = "once they are mirrored back: switch off the mirroring of the camera, and film no mirror"
+    variants: list[tuple[str, Board, bool]] = []
+    if not others_see:
+        inverted, squares = not board.inverted, board.squares[::-1]
+        variants = [
+            (f"with inverted = {str(inverted).lower()} in the board file", _but(board, inverted=inverted), False),
+            (
+                f"with columns and rows exchanged, squares = [{squares[0]}, {squares[1]}]",
+                _but(board, squares=squares),
+                False,
+            ),
+        ]
+        if board.type == "charuco":
+            legacy = not board.legacy
+            words = f"with legacy = {str(legacy).lower()} in the board file"
+            variants.insert(1, (words, _but(board, legacy=legacy), False))
+    for words, other, flipped in [*variants, (mirrored, board, True)]:
+        if other == board and not flipped:
             continue
         detector = Detector(other)
-        found = sum(detector(_flipped(picture) if mirrored else picture) is not None for picture in tried)
+        found = sum(detector(_flipped(picture) if flipped else picture) is not None for picture in tried)
         if found:
-            return (
-                f"it is found in {found} of {len(tried)} pictures if {words}"
-                if ":" not in words[:25]
-                else (f"{words} (then it is found in {found} of {len(tried)} pictures)")
-            )
+            return f"the board is found in {found} of {len(tried)} pictures {words}"
+    low, high = np.median([np.percentile(picture, [5, 95]) for picture in tried], axis=0)
+    if high - low < _CONTRAST:
+        return (
+            f"the pictures show next to nothing (grey values from {low:.0f} to {high:.0f} of 255): more light, or focus"
+        )
     if board.type == "charuco":
-        return _other_markers(tried, board)
-    return _other_size(tried, board)
+        return _other_markers(tried, board, others_see)
+    return _blank("chessboard", tried) if others_see else _other_size(tried, board)
 
 
 def too_small(pictures: Sequence[Image], board: Board) -> str | None:
@@ -82,8 +89,20 @@ def _flipped(picture: Image) -> Image:
     return np.ascontiguousarray(picture[:, ::-1])
 
 
-def _other_markers(pictures: Sequence[Image], board: Board) -> str:
+def _blank(what: str, pictures: Sequence[Image]) -> str:
+    return (
+        f"no {what} is seen at all in {len(pictures)} pictures that were tried: is the board whole in the picture, in "
+        "focus, flat, with a white margin around it, and lit evenly?"
+    )
+
+
+def _other_markers(pictures: Sequence[Image], board: Board, others_see: bool) -> str:
     """Markers that are seen although the board is not: another size, or another dictionary."""
+    if others_see:
+        counts = [len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures]
+        if max(counts):
+            return f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer"
+        return _blank("marker", pictures)
     for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):
         for inverted in (board.inverted, not board.inverted):
             seen = [markers(255 - picture if inverted else picture, name) for picture in pictures]
@@ -99,7 +118,7 @@ def _other_markers(pictures: Sequence[Image], board: Board) -> str:
                     + (" Write inverted = " + str(inverted).lower() if inverted != board.inverted else "")
                 )
             return f"markers of the dictionary {name} are seen, not of {board.dictionary}: correct the board file"
-    return "no markers are seen at all: is the board in the picture, in focus, and lit evenly?"
+    return _blank("marker", pictures)
 
 
 def _other_size(pictures: Sequence[Image], board: Board) -> str:
@@ -112,4 +131,4 @@ def _other_size(pictures: Sequence[Image], board: Board) -> str:
         # A smaller board is found inside of a larger one now and then; in most pictures it is the board.
         if found > len(pictures[:4]) / 2:
             return f"a chessboard of {size[0]} x {size[1]} inner corners is found, not {columns} x {rows}"
-    return "no chessboard is seen at all: is it whole in the picture, in focus, with a white margin around it?"
+    return _blank("chessboard", pictures)

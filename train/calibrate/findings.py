@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.live.errors import CalibrationError
 from poseloop.train.calibrate import choose, graph
 from poseloop.train.calibrate.board import Board, Float64
 from poseloop.train.calibrate.detect import Sightings
@@ -16,7 +17,19 @@ from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.solve import Rig, Scene
 
-__all__ = ["Verdict", "cameras", "coverage", "epipolar", "late", "of_board", "offsets", "tilts", "verdicts", "worst"]
+__all__ = [
+    "Verdict",
+    "cameras",
+    "coverage",
+    "epipolar",
+    "late",
+    "of_board",
+    "offsets",
+    "refuse_nonsense",
+    "tilts",
+    "verdicts",
+    "worst",
+]
 
 _GOOD_PX = 0.5
 _BAD_PX = 2.0
@@ -24,6 +37,9 @@ _COVERED = 0.6
 _SHARED = 10
 _FOCAL = 0.02
 _OUT = 0.05
+_MANY = 0.3
+_NONSENSE = 0.02
+"""Of the picture's longer side."""
 _REACH = 15
 """Moments by which videos are moved against each other."""
 
@@ -182,8 +198,8 @@ def _where_empty(camera: Sightings) -> str:
     return f", above all its {' and '.join(bare)} part" if len(bare) in (1, 2) else ""
 
 
-def _of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
-    """What is wrong with the views that a lens comes from."""
+def _of_lens(camera: Sightings, lens: Lens, angle: Float64, focal_spread: float) -> list[Verdict]:
+    """What is wrong with the views that a lens comes from; the spread is that after the adjustment, in shares."""
     name = camera.camera
     out: list[Verdict] = []
     if lens.given:
@@ -197,15 +213,61 @@ def _of_lens(camera: Sightings, lens: Lens, angle: Float64) -> list[Verdict]:
                 + _where_empty(camera),
             )
         )
-    if lens.focal_spread > _FOCAL:
+    if focal_spread > _FOCAL:
         out.append(
             Verdict(
                 "warning",
-                f"camera {name!r}: its focal length is only known to ±{100 * lens.focal_spread:.1f} % (board tilted by "
+                f"camera {name!r}: its focal length is only known to ±{100 * focal_spread:.1f} % (board tilted by "
                 f"{angle.min():.0f} to {angle.max():.0f}°): film the board nearer and tilted to all sides",
             )
         )
     return out
+
+
+def _out_of_step(names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Cameras whose pictures fit the others' better at another moment; ``steps`` from `offsets`."""
+    out = []
+    for name, shift in late(names, steps).items():
+        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
+        before = np.median([entry["error_px"]["0"] for entry in fits])
+        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
+        out.append(
+            Verdict(
+                "bad",
+                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
+                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
+                f"calibrate with --offset {name}={shift}",
+            )
+        )
+    return out
+
+
+def refuse_nonsense(
+    names: Sequence[str], numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
+) -> None:
+    """Stop where the cameras contradict each other so much that no place of theirs means anything.
+
+    Args:
+        names: of the cameras.
+        numbers: from `cameras`.
+        steps: from `offsets`.
+
+    Raises:
+        CalibrationError: names those cameras, and by how much they miss the corners.
+    """
+    missed = {
+        name: "all corners" if row["rms_px"] is None else f"the corners by {row['rms_px']:.0f} px (RMS)"
+        for name, row in numbers.items()
+        if row["rms_px"] is None or row["rms_px"] > _NONSENSE * max(row["size"])
+    }
+    if missed:
+        words = ", ".join(f"camera {name!r} misses {what}" for name, what in missed.items())
+        why = [verdict.text for verdict in _out_of_step(names, steps)]
+        words = (
+            f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a "
+            "mirror or a setting), or do the pictures show different moments? Every camera by itself can be explained"
+        )
+        raise CalibrationError("\n".join([words, *why]))
 
 
 def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
@@ -240,11 +302,12 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
         if used and row["corners_removed"] > _OUT * used:
             out.append(
                 Verdict(
-                    "warning",
+                    "bad" if row["corners_removed"] > _MANY * used else "warning",
                     f"camera {name!r}: {row['corners_removed']} of {used} corners did not fit and were left out",
                 )
             )
-        out.extend(_of_lens(scene.sightings[c], scene.lenses[c], tilts(scene.poses[c])))
+        after = (row["focal_spread_px"] or 0) / row["focal_px"][0]
+        out.extend(_of_lens(scene.sightings[c], lens, tilts(scene.poses[c]), max(after, lens.focal_spread)))
         shared = {
             scene.names[pair.second if pair.first == c else pair.first]: len(pair.moments)
             for pair in scene.pairs
@@ -259,18 +322,7 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     f"between {name} and {partner}",
                 )
             )
-    for name, shift in late(scene.names, steps).items():
-        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
-        before = np.median([entry["error_px"]["0"] for entry in fits])
-        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
-        out.append(
-            Verdict(
-                "bad",
-                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
-                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
-                f"calibrate with --offset {name}={shift}",
-            )
-        )
+    out.extend(_out_of_step(scene.names, steps))
     if not rig.rigid:
         out.append(
             Verdict(

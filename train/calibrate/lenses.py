@@ -31,6 +31,8 @@ _FOCAL = np.geomspace(0.25, 6.0, 40)
 """Of the picture's longer side."""
 _KNOWN = 0.1
 """Of the focal length: a lens that is known worse is not given out."""
+_TURNED_DEG = 5.0
+"""Views that are turned from each other by less are one angle."""
 _START_PX = 0.5
 """Sigma of corners before it is known."""
 
@@ -121,12 +123,17 @@ def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye:
     state = bundle.adjust(state, seen, free, sigma, about)
     known = bundle.spread(state, seen, free, sigma, about)
     focal_spread = float(known[0, 6] / state.lens[0, 0])
-    if not focal_spread < _KNOWN:
-        tilt = np.degrees(np.arccos(np.clip(np.abs(state.block_turn[:, 2, 2]), 0, 1)))
+    facing = state.block_turn[:, :, 2]
+    middle = facing.mean(axis=0)
+    # Errors that views share, such as a bent board, are as large in a hundred views of one angle as in one of them.
+    apart = np.degrees(np.arccos(np.clip(facing @ (middle / np.linalg.norm(middle)), -1, 1))).max()
+    if not (focal_spread < _KNOWN and apart >= _TURNED_DEG):
+        tilt = np.degrees(np.arccos(np.clip(np.abs(facing[:, 2]), 0, 1)))
+        how = f"would be known to ±{100 * min(focal_spread, 9.99):.0f} % only" if apart >= _TURNED_DEG else "is open"
         raise CalibrationError(
-            f"camera {name!r}: its focal length would be known to ±{100 * min(focal_spread, 9.99):.0f} % only, because "
-            f"the board was always at one angle ({tilt.min():.0f} to {tilt.max():.0f}° to the picture in {len(kept)} "
-            "views): tilt it by 20 to 45° to all sides, and come nearer"
+            f"camera {name!r}: its focal length {how}, because the board was always at one angle ({tilt.min():.0f} "
+            f"to {tilt.max():.0f}° to the picture, turned by {apart:.1f}° in {len(kept)} views): tilt it by 20 to 45° "
+            "to all sides, and come nearer"
         )
     return Lens(
         state.lens[0],

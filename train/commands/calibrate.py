@@ -10,21 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-from poseloop.train.calibrate import (
-    advice,
-    detect,
-    findings,
-    formats,
-    live,
-    page,
-    repair,
-    solve,
-    sources,
-    tracks,
-    world,
-)
+from poseloop.train.calibrate import advice, detect, findings, formats, live, page, repair, solve, sources, world
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
@@ -32,6 +22,7 @@ from poseloop.train.calibrate.findings import Verdict
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.sources import Source
 from poseloop.train.progress import Progress
+from poseloop.train.tracks import read_tracks, together
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -39,6 +30,9 @@ HELP = "make camera models from pictures or videos of a printed board"
 
 _SEARCHED = 300
 """Pictures of a camera that are searched, unless --every says otherwise."""
+_LIKELY = 0.2
+"""--repair: points with a lower score count as not seen. SLEAP gives none below it, and half of its good ones are below
+0.6; DeepLabCut's likelihoods are near 0 or near 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="calibration.toml",
         help="place cameras anew that were moved, from keypoints: give CAMERA=TRACKS.h5 for each camera, no --board",
     )
+    parser.add_argument("--animal", help="for --repair: which one, by its name in the files, where there are several")
     parser.add_argument("--every", type=int, metavar="N", help=f"search each Nth picture (default: about {_SEARCHED})")
     parser.add_argument("--moments", type=int, default=150, help="of the board, used for the result (default: 150)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="the report for people (default: beside --out)")
@@ -128,11 +123,14 @@ def _repair(arguments: argparse.Namespace, kind: str) -> int:
     read = {}
     with Progress("tracks", len(files)) as progress:
         for name in old.names:
-            read[name] = tracks.read(Path(files[name]))
+            read[name] = read_tracks(Path(files[name]), arguments.animal)
             progress.step()
-    result = repair.repair(old, tracks.together(read))
+    _, xy, score = together(read)
+    xy[score < _LIKELY] = np.nan
+    result = repair.repair(old, xy.reshape(len(old.names), -1, 2))
     for (one, two), error in result.pairs.items():
-        print(f"{one} and {two}: {error:.1f} px from the epipolar line")
+        told = f"{error:.1f} px from the epipolar line" if np.isfinite(error) else "at one place, which tells nothing"
+        print(f"{one} and {two}: {told}")
     for name, (before, after) in result.moved.items():
         lens = "; its lens, too, had to change" if name in result.lens_changed else ""
         print(f"camera {name!r} was off by {before:.1f} px and is placed anew: {after:.1f} px{lens}")
@@ -146,7 +144,10 @@ def _repair(arguments: argparse.Namespace, kind: str) -> int:
                 "kept": list(result.kept),
                 "moved": {name: {"before_px": a, "after_px": b} for name, (a, b) in result.moved.items()},
                 "lens_changed": list(result.lens_changed),
-                "pairs": [{"cameras": list(pair), "median_px": error} for pair, error in result.pairs.items()],
+                "pairs": [
+                    {"cameras": list(pair), "median_px": error if np.isfinite(error) else None}
+                    for pair, error in result.pairs.items()
+                ],
                 "versions": reports.versions(),
                 "machine": reports.machine(),
             },
@@ -186,9 +187,13 @@ class _Calibrate:
             if len(scene.groups) > 1:
                 self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
                 self._fail()
-            steps = findings.offsets(scene, self._every) if all(source.video for source in self._sources) else []
+            # Pictures that are left out, one of so many, would leave nothing to move them by.
+            movable = self._every == 1 or all(source.video for source in self._sources)
+            steps = findings.offsets(scene, self._every) if movable else []
             with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
+            numbers = findings.cameras(rig)
+            findings.refuse_nonsense(scene.names, numbers, steps)
             frame = world.frame(rig, arguments.world)
         except CalibrationError as error:
             if not self._verdicts:
@@ -196,7 +201,6 @@ class _Calibrate:
             self._reports({})
             raise
         cameras = world.calibration(rig, frame[0])
-        numbers = findings.cameras(rig)
         pairs = findings.epipolar(rig)
         self._verdicts += findings.verdicts(rig, numbers, steps)
         formats.write(cameras, arguments.out, self._kind)
@@ -263,7 +267,8 @@ class _Calibrate:
     def _need_board(self) -> None:
         found = {camera.camera: (len(camera.views), camera.looked) for camera in self._sightings}
         self._verdicts += findings.of_board(self._names, found, self._board)
-        if all(count == 0 for count, _ in found.values()):
+        blind = [k for k, camera in enumerate(self._sightings) if not camera.views]
+        if len(blind) == len(self._names):
             some = [picture for _, picture in _evenly(self._sources[0], advice.MOST)]
             self._verdicts.append(Verdict("bad", advice.why_not_found(some, self._board)))
         else:
@@ -272,6 +277,10 @@ class _Calibrate:
             some = [picture for _, picture in _evenly(self._sources[seen], advice.MOST)]
             if (words := advice.too_small(some, self._board)) is not None:
                 self._verdicts.append(Verdict("bad", words))
+            for k in blind:
+                some = [picture for _, picture in _evenly(self._sources[k], advice.MOST)]
+                words = advice.why_not_found(some, self._board, others_see=True)
+                self._verdicts.append(Verdict("bad", f"camera {self._names[k]!r}: {words}"))
         if self._verdicts:
             self._fail()
 

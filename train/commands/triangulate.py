@@ -16,14 +16,11 @@ from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.geometry.drift import POSES, Drift
 from poseloop.live.geometry.triangulation import GATE_PX, Triangulator
 from poseloop.live.output.report import as_world, check_target
-from poseloop.train.tracks import Tracks, read_tracks
+from poseloop.train.tracks import read_tracks, together
 
 __all__ = ["HELP", "add_arguments", "run", "triangulate_tracks"]
 
 HELP = "turn the 2D keypoints of several cameras' videos into points in the world, by the kernel that a rig uses"
-
-_SHORTER = 0.95
-"""Of the longest one: what tracks end with may lack frames in which nothing was seen, but not more."""
 
 _Float64 = npt.NDArray[np.float64]
 
@@ -63,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     files = _files(arguments.tracks)
     calibration = Calibration.load(arguments.calibration).select(list(files))
     tracks = {camera: read_tracks(file, arguments.animal) for camera, file in files.items()}
-    keypoints, xy, score = _together(tracks)
+    keypoints, xy, score = together(tracks)
+    if left := {name for one in tracks.values() for name in one.keypoints} - set(keypoints):
+        print(f"left out, since not all cameras have them: {', '.join(sorted(left))}", file=sys.stderr)
     columns, world = triangulate_tracks(calibration, keypoints, xy, score, arguments.score, arguments.gate_px)
     _write(columns, arguments.out)
     print(f"{len(xy[0])} frames, {len(keypoints)} keypoints, {len(files)} cameras")
@@ -130,29 +129,6 @@ def _files(given: list[str]) -> dict[str, Path]:
     if len(files) < 2:
         raise ConfigError("expected the tracks of two cameras or more, but got one")
     return files
-
-
-def _together(tracks: Mapping[str, Tracks]) -> tuple[tuple[str, ...], _Float64, _Float64]:
-    """All cameras' tracks of the keypoints that all have: names, (C, F, K, 2) px and (C, F, K)."""
-    first = next(iter(tracks.values()))
-    shared = tuple(name for name in first.keypoints if all(name in one.keypoints for one in tracks.values()))
-    if not shared:
-        raise DataError(f"expected keypoints of the same names, but the tracks of {', '.join(tracks)} share none")
-    left = {name for one in tracks.values() for name in one.keypoints} - set(shared)
-    if left:
-        print(f"left out, since not all cameras have them: {', '.join(sorted(left))}", file=sys.stderr)
-    lengths = {camera: len(one.xy) for camera, one in tracks.items()}
-    frames = max(lengths.values())
-    if min(lengths.values()) < max(_SHORTER * frames, 1):
-        counts = ", ".join(f"{camera} {length}" for camera, length in lengths.items())
-        raise DataError(f"expected tracks of one recording, but they differ in length (frames): {counts}")
-    xy = np.full((len(tracks), frames, len(shared), 2), np.nan)
-    score = np.full(xy.shape[:3], np.nan)
-    for c, one in enumerate(tracks.values()):
-        order = [one.keypoints.index(name) for name in shared]
-        xy[c, : len(one.xy)] = one.xy[:, order]
-        score[c, : len(one.xy)] = one.score[:, order]
-    return shared, xy, score
 
 
 def _write(columns: Mapping[str, npt.NDArray[Any]], file: Path) -> None:

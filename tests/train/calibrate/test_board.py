@@ -138,6 +138,8 @@ def test_mirrored_and_absent_boards() -> None:
     mirrored = [np.ascontiguousarray(shot[:, ::-1]) for shot in shots]
     assert all(Detector(calibrating.CHARUCO)(shot) is None for shot in mirrored)
     assert "mirrored" in advice.why_not_found(mirrored, calibrating.CHARUCO)
-    empty = [np.full((480, 640), 120, np.uint8)]
-    assert "no markers are seen" in advice.why_not_found(empty, calibrating.CHARUCO)
+    dark = [np.full((480, 640), 3, np.uint8)]
+    assert "(grey values from 3 to 3 of 255)" in advice.why_not_found(dark, CHESS)
+    empty = [np.tile(np.linspace(60, 180, 640), (480, 1)).astype(np.uint8)]
+    assert "no marker is seen" in advice.why_not_found(empty, calibrating.CHARUCO)
     assert "no chessboard is seen" in advice.why_not_found(empty, CHESS)

@@ -180,6 +180,68 @@ def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [one["level"] for one in report["verdicts"]] == ["bad"] * 4
 
 
+@pytest.mark.parametrize("damage", ["mirrored", "dark", "hidden"])
+def test_a_camera_that_alone_sees_no_board_is_told_why(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _pictures(tmp_path / "in", 4)
+    for file in (tmp_path / "in" / "mid").iterdir():
+        shot = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        assert shot is not None
+        ramp = np.tile(np.linspace(60, 180, 640), (480, 1)).astype(np.uint8)
+        cv2.imwrite(str(file), {"mirrored": shot[:, ::-1], "dark": shot // 20, "hidden": ramp}[damage])
+    board = tmp_path / "board.toml"
+    board.write_text(BOARD)
+    code, report, out = _run(tmp_path, tmp_path / "in", "--board", board)
+    assert code == 1
+    assert not out.exists()
+    assert _no_nan(report)
+    said = capsys.readouterr().err
+    assert "camera 'mid' never saw the board (ChArUco" in said
+    words = {
+        "mirrored": "camera 'mid': the board is found in 4 of 4 pictures once they are mirrored back",
+        "dark": "camera 'mid': the pictures show next to nothing (grey values from 5 to 12 of 255)",
+        "hidden": "camera 'mid': no marker is seen at all in 4 pictures",
+    }
+    assert words[damage] in said
+    assert "inverted" not in said
+
+
+def test_one_picture_again_and_again_is_one_angle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _pictures(tmp_path / "in", 1)
+    random = np.random.default_rng(0)
+    for first in (tmp_path / "in").rglob("0.png"):
+        shot = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+        assert shot is not None
+        for m in range(1, 8):
+            noisy = (shot + random.normal(0, 2, shot.shape)).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(first.with_name(f"{m}.png")), noisy)
+    board = tmp_path / "board.toml"
+    board.write_text(BOARD)
+    code, report, out = _run(tmp_path, tmp_path / "in", "--board", board)
+    assert code == 1
+    assert not out.exists()
+    assert _no_nan(report)
+    assert "because the board was always at one angle" in capsys.readouterr().err
+
+
+def test_pictures_of_one_camera_that_are_one_moment_late_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _pictures(tmp_path / "in", 14)
+    folder = tmp_path / "in" / "right"
+    for m in range(13, 0, -1):
+        (folder / f"{m - 1}.png").replace(folder / f"{m}.png")
+    board = tmp_path / "board.toml"
+    board.write_text(BOARD)
+    _, report, _ = _run(tmp_path, tmp_path / "in", "--board", board)
+    assert _no_nan(report)
+    late = [one["text"] for one in report["verdicts"] if "out of step" in one["text"]]
+    assert len(late) == 1
+    assert "camera 'right' is out of step: its picture 1 later" in late[0]
+    assert "--offset right=1" in late[0]
+
+
 def test_a_lens_for_another_size_and_unknown_cameras_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +264,7 @@ def test_repair_of_the_mouse_rigs_own_calibration(data: Path, tmp_path: Path) ->
     files = [f"{n}={folder / n / f'minimal_{n}_proofread.analysis.h5'}" for n in ("back", "mid", "side", "top")]
     code, report, out = _run(tmp_path, *files, "--repair", folder / "calibration.toml")
     assert code == 0
+    assert _no_nan(report)
     assert list(report["moved"]) == ["side"]
     assert report["moved"]["side"]["before_px"] > 80
     assert report["moved"]["side"]["after_px"] < 12  # the labels of this set differ by 8 px between cameras

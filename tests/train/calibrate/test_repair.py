@@ -5,14 +5,14 @@ from pathlib import Path
 
 import calibrating
 import cv2
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from poseloop.live.errors import CalibrationError, DataError
+from poseloop.live import cli
+from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration
-from poseloop.train.calibrate import repair, tracks
+from poseloop.train.calibrate import repair
 
 
 def _animal(cameras: Calibration, noise_px: float = 1.0) -> np.ndarray:
@@ -71,22 +71,28 @@ def test_without_two_cameras_that_agree_there_is_no_repair() -> None:
         repair.repair(truth, blind)
 
 
-def test_tracks_of_sleap_and_deeplabcut(tmp_path: Path) -> None:
-    xy = np.random.default_rng(0).uniform(0, 100, (5, 2, 2))
-    with h5py.File(tmp_path / "sleap.h5", "w") as file:
-        file["tracks"] = xy.transpose(2, 1, 0)[None]
-        file["node_names"] = [b"nose", b"tail"]
-    columns = pd.MultiIndex.from_product([["me"], ["tail", "nose"], ["x", "y", "likelihood"]])
-    columns.names = ["scorer", "bodyparts", "coords"]
-    rows = np.concatenate([xy[:, ::-1], np.ones((5, 2, 1))], axis=2)
-    rows[3, 0, 2] = 0.1  # the tail is doubtful here
-    pd.DataFrame(rows.reshape(5, 6), columns=columns).to_csv(tmp_path / "dlc.csv")
-    both = tracks.together({"a": tracks.read(tmp_path / "sleap.h5"), "b": tracks.read(tmp_path / "dlc.csv")})
-    expected = xy.reshape(-1, 2).copy()
-    np.testing.assert_allclose(both[0], expected)
-    expected[7] = np.nan
-    np.testing.assert_allclose(both[1], expected)
-    with pytest.raises(DataError, match="differ in length"):
-        tracks.together({"a": tracks.Tracks(("n",), xy[:, :1]), "b": tracks.Tracks(("n",), xy[:3, :1])})
-    with pytest.raises(DataError, match="no such file"):
-        tracks.read(tmp_path / "none.h5")
+def test_one_of_several_animals_of_deeplabcut_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = _rig()
+    moved = truth.cameras[2]
+    turn = cv2.Rodrigues(np.array([0.03, -0.06, 0.02]))[0]
+    shift = moved.translation + np.array([15, -8, 20])
+    _with(truth, 2, rotation=turn @ moved.rotation, translation=shift).save(tmp_path / "old.toml")
+    files = []
+    levels = [["me"], ["anna", "berta"], ["nose", "tail"], ["x", "y", "likelihood"]]
+    titles = ["scorer", "individuals", "bodyparts", "coords"]
+    for name, xy in zip(truth.names, _animal(truth), strict=True):
+        places = xy.reshape(-1, 2, 2)
+        berta = np.concatenate([places, np.full((*places.shape[:2], 1), 0.9)], axis=2)
+        berta[::7, :, :2], berta[::7, :, 2] = 5.0, 0.1  # not likely: nowhere near the truth
+        values = np.concatenate([np.zeros_like(berta), berta], axis=1).reshape(len(places), -1)
+        file = tmp_path / f"{name}.csv"
+        pd.DataFrame(values, columns=pd.MultiIndex.from_product(levels, names=titles)).to_csv(file)
+        files.append(f"{name}={file}")
+    out = ["--repair", str(tmp_path / "old.toml"), "--out", str(tmp_path / "new.toml")]
+    assert cli.main(["calibrate", *files, *out]) == 1
+    assert "expected one animal, or the name of one, but the file has: anna, berta" in capsys.readouterr().err
+    assert cli.main(["calibrate", *files, *out, "--animal", "berta"]) == 0
+    placed = Calibration.load(tmp_path / "new.toml").cameras[2]
+    np.testing.assert_allclose(placed.centre, moved.centre, atol=4)  # mm, from 600
