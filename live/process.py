@@ -43,6 +43,9 @@ _KEPT = ("report", "error", "done", "exit")
 
 _LEFT_BEHIND_S = 0.5
 
+_KILLED_S = 1.0
+"""A process that was killed is gone by then, unless the system itself does not come back: from a dead network disk."""
+
 STOP = "stop"
 """The parent wants the child to end; also what the child sees when the parent is gone."""
 
@@ -146,7 +149,8 @@ class Child:
             encoding="utf-8",
             **detached(),
         )
-        self._reader = threading.Thread(target=self._read, name=f"{self.name}-line")
+        # A daemon: of a process that cannot be killed it would read for ever.
+        self._reader = threading.Thread(target=self._read, name=f"{self.name}-line", daemon=True)
         self._reader.start()
         self.say(**request)
 
@@ -169,7 +173,10 @@ class Child:
             self._process.stdin.flush()
 
     def close(self, timeout_s: float) -> None:
-        """Close the line, which tells the child to stop, and wait; kill it after ``timeout_s``. Idempotent."""
+        """Close the line, which tells the child to stop, and wait; kill it after ``timeout_s``. Idempotent.
+
+        One that cannot be killed is left behind after `_KILLED_S`: the other processes still have to be ended.
+        """
         process, reader = self._process, self._reader
         if process is None or reader is None:
             return
@@ -181,10 +188,11 @@ class Child:
             time.sleep(0.005)
         if process.poll() is None:
             process.kill()
-        process.wait()
-        reader.join()
-        process.stdout.close()
         self._process = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_S)
+            reader.join()
+            process.stdout.close()
 
 
 def main(name: str) -> int:

@@ -4,7 +4,11 @@ import io
 import json
 import os
 import queue
+import subprocess
+import sys
 import threading
+
+import pytest
 
 from poseloop.live.process import Child, Parent
 
@@ -53,3 +57,28 @@ def test_a_supervisor_whose_terminal_is_stopped_does_not_fill_its_memory() -> No
     events = [inbox.get()[1]["event"] for _ in range(inbox.qsize())]
     assert events.count("health") == 1000
     assert events[-2:] == ["report", "exit"]
+
+
+def test_a_child_that_cannot_be_killed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for a dead disk inside the system does not come back, not even to die."""
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    kill = sleeper.kill
+    monkeypatch.setattr(sleeper, "kill", lambda: None)
+    child = Child("recorder", queue.SimpleQueue())
+    child._process = sleeper
+    child._reader = threading.Thread(target=child._read, daemon=True)
+    child._reader.start()
+    closing = threading.Thread(target=child.close, args=(0.0,), daemon=True)
+    closing.start()
+    closing.join(20)
+    hangs = closing.is_alive()
+    kill()
+    closing.join()
+    child._reader.join()
+    assert sleeper.stdout is not None
+    sleeper.stdout.close()
+    assert not hangs
+    child.say("stop")
+    child.close(0.0)
