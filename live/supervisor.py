@@ -36,6 +36,9 @@ _RECORDER_END_S = 8.0
 _RECORDER_SILENT_S = 5.0
 """The recorder tells its state twice a second; one that has not for so long hangs, and is killed."""
 
+_HELD_UP_S = 1.0
+"""Who was held up for so long himself, by a terminal that was stopped, cannot say that another was silent."""
+
 _SILENT_S = 1.0
 """The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
 
@@ -87,7 +90,7 @@ class Supervisor:
         """The folder of the session, if one was begun."""
         self._unrecorded = ""
         """Why the recording ended before the run."""
-        self._recorder_heard_s = 0.0
+        self._recorder_heard_s = self._looked_s = 0.0
         self._recorder_endpoint: str | None = None
         self._answers: dict[tuple[str, str], Message] = {}
         """(process, event) → what it said when it was ready; another one may have been waited for then."""
@@ -220,7 +223,12 @@ class Supervisor:
             self._recorder.close(0.0 if stop.hurry.is_set() else 0.5)
 
     def _end_a_hung_recorder(self) -> None:
-        if self._recording and time.monotonic() - self._recorder_heard_s > _RECORDER_SILENT_S:
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _HELD_UP_S:
+            # What it said meanwhile has not been read yet.
+            self._recorder_heard_s = now_s
+        self._looked_s = now_s
+        if self._recording and now_s - self._recorder_heard_s > _RECORDER_SILENT_S:
             # First, since it must not read slots that the cameras fill again.
             self._recorder.close(0.0)
             self._end_recording(f"the recorder had not answered for {_RECORDER_SILENT_S:g} s and was killed")
@@ -238,7 +246,9 @@ class Supervisor:
 
     def _log(self, process: str, message: Message) -> None:
         """Let the recorder write down what only the supervisor sees, or what is told by word alone."""
-        if self._recording and process != "recorder":
+        # The line of one that hangs fills up, and then whoever talks to it hangs, too.
+        listens = time.monotonic() - self._recorder_heard_s < _RECORDER_SILENT_S / 2
+        if self._recording and listens and process != "recorder":
             detail = {key: value for key, value in message.items() if key != "event"}
             self._recorder.say("log", source=process or "supervisor", kind=message["event"], detail=detail)
 

@@ -1,0 +1,72 @@
+"""The supervisor's view of a recorder that hangs, or only seems to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poseloop.live import supervisor as supervisors
+from poseloop.live.supervisor import Supervisor
+
+RIG = """
+[cameras.top]
+use = "sim"
+[model]
+file = "blob"
+[record]
+"""
+
+
+class Clock:
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(supervisors, "time", made)
+    return made
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, clock: Clock) -> Supervisor:
+    """In mid-run; its recorder has just said something."""
+    made = Supervisor(RIG, tmp_path / "rig.toml")
+    made._recording = True
+    made._tell("recorder", {"event": "backlog"})
+    made._end_a_hung_recorder()
+    return made
+
+
+def test_a_recorder_that_says_nothing_is_given_up(supervisor: Supervisor, clock: Clock) -> None:
+    for _ in range(60):
+        clock.now_s += 0.1
+        supervisor._end_a_hung_recorder()
+    assert not supervisor._recording
+    assert "was killed" in supervisor._unrecorded
+
+
+def test_a_stopped_terminal_does_not_cost_the_recording(supervisor: Supervisor, clock: Clock) -> None:
+    """Ctrl-Z, Ctrl-S or a mark in a Windows console hold this process up, and not the recorder."""
+    clock.now_s += 60
+    supervisor._end_a_hung_recorder()
+    assert supervisor._recording
+    supervisor._tell("recorder", {"event": "backlog"})
+    clock.now_s += 0.1
+    supervisor._end_a_hung_recorder()
+    assert supervisor._recording
+
+
+def test_nothing_is_said_to_a_recorder_that_does_not_listen(
+    supervisor: Supervisor, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that nobody reads is full after 4 KB on Windows, and then Ctrl-C would have no effect."""
+    said: list[Any] = []
+    monkeypatch.setattr(supervisor._recorder, "say", lambda event, **values: said.append(event))
+    supervisor._tell("host", {"event": "notice", "text": "a"})
+    clock.now_s += 3
+    supervisor._tell("host", {"event": "notice", "text": "b"})
+    assert said == ["log"]
