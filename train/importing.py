@@ -7,9 +7,11 @@ Poseloop.
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,19 +83,26 @@ def import_project(
 
 @contextmanager
 def _fresh(folder: Path) -> Iterator[Path]:
-    """A folder that gets its name when it is whole."""
-    part = folder.with_name(folder.name + ".part")
+    """A folder of the same name elsewhere, which takes its place when it is whole."""
+    folder = folder.resolve()
+    # A name that nobody else has: what is removed in the end is ours.
+    scratch = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    made = scratch / folder.name
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-        if folder.is_dir():
-            folder.rmdir()
-        part.rename(folder)
+        scratch.mkdir(parents=True)
+        try:
+            made.mkdir()
+            yield made
+            if folder.is_dir():
+                # Empty; it may be the one that the user is in, which cannot be replaced.
+                for item in made.iterdir():
+                    item.rename(folder / item.name)
+            else:
+                made.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _project(file: Path, values: Mapping[str, Any]) -> Project:
@@ -144,13 +153,17 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
     root = found.project
     recordings: dict[str, dict[str, _Float64]] = defaultdict(dict)
     columns: dict[str, list[tuple[str, str]]] = {}
+    names: dict[Path, str] = {}
     for table_file in sorted({frame.file for frame in found.frames}):
         table = read_table(root / table_file, table_file)
         for row in table.rows:
             picture = root / row.picture
-            # Where all pictures share one folder, the data's name is the recording's.
-            parent = picture.parent.name
-            name = root.resolve().name if parent in (PICTURES, "") else parent
+            if picture.parent not in names:
+                # Where all pictures share one folder, the data's name is the recording's.
+                stem = picture.parent.name
+                stem = root.resolve().name if stem in (PICTURES, "") else stem
+                names[picture.parent] = _unlike(stem, names.values())
+            name = names[picture.parent]
             recordings[name][picture.name] = row.xy.reshape(-1, 2)
             if not picture.is_file():
                 raise DataError(f"{table.name}:{row.number}: expected a picture {picture}, but it is missing")
@@ -169,6 +182,13 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
         done()
     projects.create(folder, _project(root / table_file, project))
     return [str(problem) for problem in found.problems]
+
+
+def _unlike(stem: str, names: Collection[str]) -> str:
+    """A name like ``stem`` that is none of ``names``, not even on Windows: ``stem``, ``stem-2`` and so on."""
+    more = (f"{stem}-{number}" for number in itertools.count(2))
+    taken = {name.casefold() for name in names}
+    return next(name for name in itertools.chain([stem], more) if name.casefold() not in taken)
 
 
 def _scorer(file: Path) -> str:
@@ -219,14 +239,14 @@ def _sleap(
             hidden += int((~animal.points["visible"] & np.isfinite(animal.points["xy"]).all(axis=-1)).sum())
         recordings[content.videos.index(one.video)][int(one.frame_idx)] = (one, xy.reshape(-1, 2))
     columns = [(name, keypoint) for name in names for keypoint in keypoints]
-    known: dict[str, int] = {}
+    known: list[str] = []
     found: list[str] = []
     for number, labelled in recordings.items():
         video = content.videos[number]
         path = _video(file, video, look_in)
         stem = (path or Path(_text(video.filename))).stem.removesuffix(".pkg")
-        known[stem] = known.get(stem, 0) + 1
-        name = stem if known[stem] == 1 else f"{stem}-{known[stem]}"
+        name = _unlike(stem, known)
+        known.append(name)
         files = _pictures(folder / PICTURES / name, path, {index: one for index, (one, _) in labelled.items()})
         write_labels(
             folder / PICTURES / name, "sleap", columns, {files[index]: xy for index, (_, xy) in labelled.items()}
@@ -235,7 +255,7 @@ def _sleap(
             found.append(str(path.resolve()))
         done()
     project = {
-        "name": folder.name.removesuffix(".part"),
+        "name": folder.name,
         "scorer": "sleap",
         "keypoints": keypoints,
         "skeleton": [(edge.source.name, edge.destination.name) for edge in skeleton.edges],

@@ -146,3 +146,40 @@ def test_nothing_is_written_over_or_half_written(tmp_path: Path, monkeypatch: py
     (tmp_path / "a.slp").write_bytes(b"")
     with pytest.raises(DataError, match=r"poseloop\[sleap\]"):
         import_project(tmp_path / "a.slp", tmp_path / "made")
+
+
+def test_recordings_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    """Lightning Pose's folders may be nested: that the last of them is called the same does not make them the same."""
+    source = Project(tmp_path / "lp", video="")
+    points = {"a/cam0": (1.0, 2.0), "b/cam0": (3.0, 4.0), "c/cam0-2": (5.0, 6.0)}
+    for number, (folder, xy) in enumerate(points.items()):
+        (source.labels / folder).mkdir(parents=True)
+        source.picture(f"{folder}/img0.png", np.full((48, 64, 3), 40 * number, np.uint8))
+        source.row(f"{folder}/img0.png", {"snout": xy})
+    source.csv("CollectedData.csv", source.folder)
+    before = labels.read(tmp_path / "lp")
+    assert len(before.frames) == 3
+    made = import_project(tmp_path / "lp", tmp_path / "made").labels
+    found = {tuple(frame.xy[0, 0]): cv2.imread(str(frame.path))[0, 0, 0] for frame in made.frames}
+    assert found == {(1.0, 2.0): 0, (3.0, 4.0): 40, (5.0, 6.0): 80}
+
+
+def test_an_import_removes_nothing_that_it_did_not_make(tmp_path: Path) -> None:
+    source = Project(tmp_path / "lp")
+    source.picture("img0.png")
+    source.row("img0.png", {"snout": (1, 2)})
+    source.csv("CollectedData.csv", source.folder)
+    (tmp_path / "made.part").mkdir()
+    (tmp_path / "made.part" / "notes.txt").write_text("mine", encoding="utf-8")
+    import_project(source.folder, tmp_path / "made")
+    assert (tmp_path / "made.part" / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_an_import_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Project(tmp_path / "lp")
+    source.picture("img0.png")
+    source.row("img0.png", {"snout": (1, 2)})
+    source.csv("CollectedData.csv", source.folder)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(import_project(source.folder, Path()).labels.frames) == 1
