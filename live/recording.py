@@ -78,9 +78,9 @@ class Recording:
             feed.record = None
             feed.ring.stop_lending()
 
-    def _frame(self, camera: int, slot: int, stamp: Stamp) -> None:
+    def _frame(self, camera: int, slot: int, index: int, stamp: Stamp) -> None:
         # A driver's integers may be NumPy's, which a message cannot hold.
-        times = int(stamp.index), int(stamp.exposed_ns), int(stamp.arrived_ns), int(stamp.device_ns)
+        times = index, int(stamp.exposed_ns), int(stamp.arrived_ns), int(stamp.device_ns)
         self._rows.append((PICTURE, (camera, slot, *times)))
 
     def note_drop(self, camera: int | None, index: int, reason: str) -> None:

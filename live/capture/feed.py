@@ -65,8 +65,8 @@ class Feed:
         """How often it was lost."""
         self.hung = False
         """It did not come out of its driver when it was stopped."""
-        self.record: Callable[[int, int, Stamp], None] | None = None
-        """Takes what the recorder has to know of a frame: camera number, lent slot (-1: none) and times."""
+        self.record: Callable[[int, int, int, Stamp], None] | None = None
+        """Takes what the recorder has to know of a frame: camera number, lent slot (-1: none), index and times."""
         self.overruns = 0
         """Frames whose picture was not recorded, since the recorder held as many slots as it may."""
         self._waits = waits
@@ -80,6 +80,7 @@ class Feed:
         """Nothing more will come of it."""
         self._seen_ns = 0
         self._interval_ns = 0
+        self._first = self._next = 0
 
     def start(self) -> None:
         """Start the camera.
@@ -153,7 +154,10 @@ class Feed:
             # A driver's integers may be NumPy's, which a message cannot hold.
             arrived_ns = int(stamp.arrived_ns)
             self._interval_ns, self._seen_ns = arrived_ns - self._seen_ns, arrived_ns
-            frame = Frame(camera.name, int(stamp.index), int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
+            # A camera that was opened again counts from 0, but no index may stand for two of its frames.
+            index = self._first + int(stamp.index)
+            self._next = max(self._next, index + 1)
+            frame = Frame(camera.name, index, int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
             # Before the loop has it: from `put` on it may come back at any moment.
             record = self.record
             lent = record is not None and self._lend(slot)
@@ -162,7 +166,7 @@ class Feed:
                 time.sleep(_REST_S)
             if record is not None:
                 self.overruns += not lent
-                record(self._number, slot if lent else -1, stamp)
+                record(self._number, slot if lent else -1, index, stamp)
 
     def _lend(self, slot: int) -> bool:
         while not self.ring.lend(slot):
@@ -186,6 +190,7 @@ class Feed:
                 self.lost = str(error)
                 continue
             self._seen_ns = now_ns()
+            self._first = self._next
             self.lost = ""
             break
         if self._stopping.is_set():

@@ -1,0 +1,63 @@
+"""One camera's way into the synchroniser, when its device goes away and comes back."""
+
+import threading
+
+import pytest
+
+from poseloop.live.capture import feed as feeds
+from poseloop.live.capture.feed import Feed
+from poseloop.live.capture.ring import Ring
+from poseloop.live.capture.sync import Synchroniser
+from poseloop.live.clock import now_ns
+from poseloop.live.errors import DeviceLost
+from poseloop.live.types import CameraFormat, Colour, Image, Stamp
+
+
+class Unplugged:
+    """Delivers three frames, is lost, and does so again when it was opened again: then it has finished."""
+
+    name = "top"
+    format = CameraFormat(4, 4, Colour.GREY, 100.0)
+
+    def __init__(self) -> None:
+        self.starts = self.next = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.starts == 2 and self.next == 3
+
+    def open(self) -> None: ...
+
+    def start(self, trigger: str) -> None:
+        self.starts, self.next = self.starts + 1, 0
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self.next == 3:
+            raise DeviceLost("top", "unplugged")
+        self.next += 1
+        return Stamp(self.next - 1, now_ns(), now_ns())
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_no_index_stands_for_two_frames_of_a_camera_that_came_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session tells by it which picture a pose was made of."""
+    monkeypatch.setattr(feeds, "_PAUSE_S", 0.01)
+    ring, put, recorded = Ring((4, 4), 4), [], []
+    sync = Synchroniser(["top"], lambda frame: ring.release(frame.slot))
+    take = sync.put
+    monkeypatch.setattr(sync, "put", lambda camera, frame: (put.append(frame.index), take(camera, frame)))
+    feed = Feed(0, Unplugged(), ring, sync, "free", lambda lost: True)
+    feed.record = lambda camera, slot, index, stamp: recorded.append(index)
+    feed.start()
+    thread = threading.Thread(target=feed.run)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    sync.drain("shutdown")
+    assert put == recorded == [0, 1, 2, 3, 4, 5]
+    assert sync.restarts == {"top": 1}
+    assert sync.lost == {"top": 0}
+    assert ring.free == 4
