@@ -113,5 +113,5 @@ def check_individuals(wanted: Sequence[int | None], count: int) -> None:
     for individual in wanted:
         if individual is None and count > 1:
             raise ConfigError(f"expected {places}, but got none: [model] looks for {count} individuals; say which one")
-        if individual is not None and individual >= count:
+        if individual is not None and not 0 <= individual < count:
             raise ConfigError(f"expected {places}, as many as [model] individuals, but got individual = {individual}")

@@ -44,10 +44,12 @@ def write_overlay(session: Session, camera: str, file: Path) -> int:
 
     Raises:
         ConfigError: there is no such camera.
-        DataError: its video cannot be read, or the file cannot be written.
+        DataError: its video cannot be read, or the file cannot be written, or is one of the session's own.
     """
     if camera not in session.footage:
         raise ConfigError(f"expected a camera with a video ({', '.join(session.footage)}), but got {camera!r}")
+    if file.exists() and any(its.file.exists() and its.file.samefile(file) for its in session.footage.values()):
+        raise DataError(f"{file}: is a recording of this session, which is not written over; choose another name")
     number, footage = session.cameras.index(camera), session.footage[camera]
     model = next(iter(session.models.values())).name if session.models else ""
     header = Header(session.rig, model, session.cameras, session.keypoints, session.skeleton, session.gate)

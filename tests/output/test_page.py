@@ -69,6 +69,14 @@ def test_the_overlay_has_every_picture_and_shows_when_the_laser_was_on(folder: P
     assert lit == [19, 22, 23, 24]
 
 
+def test_a_recording_is_not_drawn_over(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = folder / "top.mkv"
+    before = recording.read_bytes()
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html"), "--overlay", str(recording)]) == 1
+    assert "is a recording of this session" in capsys.readouterr().err
+    assert recording.read_bytes() == before
+
+
 def test_a_chart_puts_values_where_they_belong() -> None:
     chart = Chart((0, 10), (1, 100), "ms", log=True)
     chart.line(np.array([0.0, 5.0, 6.0, 10.0]), np.array([1.0, 10.0, np.nan, 100.0]), "red")

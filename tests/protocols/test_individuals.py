@@ -15,6 +15,7 @@ from poseloop.live.types import Keypoints, Pose
 from poseloop.protocols import Protocol, Rehearsal
 from poseloop.protocols.host import Host
 from poseloop.protocols.region import Region
+from poseloop.protocols.sight import check_individuals
 
 RIG = """
 [cameras.top]
@@ -134,3 +135,10 @@ def test_it_can_be_rehearsed() -> None:
     task = Rehearsal(Region, keypoint="snout", circle=[100, 100, 20], output="box.laser", individual=1)
     assert task.show(snout=AWAY) == []
     assert len(task.show(snout=IN)) == 1
+
+
+@pytest.mark.parametrize("individual", [-1, 2])
+def test_an_animal_that_there_is_not_is_no_other_one(individual: int) -> None:
+    """A task of a user's own may name any number; -1 would be NumPy's last."""
+    with pytest.raises(ConfigError, match=f"but got individual = {individual}"):
+        check_individuals([0, individual], 2)
