@@ -33,11 +33,15 @@ def main(parent: Parent) -> None:
             record=engine.recording and engine.recording.request,
         )
         # Subscribers that connect now find the header; the cameras wait until the host has said that it is ready.
-        while (message := parent.receive(0.05)) is None:
+        unrecorded = False
+        while (message := parent.receive(0.05)) is None or message["event"] == "unrecord":
+            unrecorded |= message is not None
             engine.publisher.send_header()
         if message["event"] == "start":
             if engine.recording is not None:
                 engine.recording.start(message["recorder"])
+                if unrecorded:
+                    engine.recording.end()
             engine.start()
             parent.say("capturing")
             _watch(engine, parent)
