@@ -43,7 +43,7 @@ _KEPT = ("report", "error", "done", "exit")
 
 _LEFT_BEHIND_S = 0.5
 
-_KILLED_S = 1.0
+_KILLED_S = 3.0
 """A process that was killed is gone by then, unless the system itself does not come back: from a dead network disk."""
 
 STOP = "stop"
