@@ -233,8 +233,9 @@ class Host:
                 else:
                     self.triggers.held(command, pose.index, pose.trace, "a newer pose is there")
                     given_out.append((name, command, "held: a newer pose is there"))
+        decided_ns = self._clock()
         self._tell_notes(pose.index)
-        self.journal.decision(pose, False, 0, (), given_out)
+        self.journal.decision(pose, False, decided_ns, (), given_out)
 
     @property
     def wants_every_pose(self) -> bool:

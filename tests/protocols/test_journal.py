@@ -93,6 +93,20 @@ def test_a_decision_holds_the_pose_its_inputs_and_the_fate_of_every_command(list
     host.close()
 
 
+def test_an_older_pose_that_was_shown_was_decided_on(listener: Listener) -> None:
+    """A replay asks nobody where nothing was decided."""
+    host = host_for("Counts", listener)
+    host.pass_on(pose(0))
+    host.decide(pose(1))
+    host.journal.close()
+    older, newest = listener.rows("decision")
+    assert (older[2], newest[2]) == (0, 1)
+    assert 0 < older[4] < newest[4]
+    fates = [row[-1] for row in msgpack.unpackb(older[6])]
+    assert fates == ["held: a newer pose is there", "off"]
+    host.close()
+
+
 def test_triggers_inputs_and_boards_are_written_down(listener: Listener) -> None:
     host = host_for("Always", listener)
     desk = host._boards["desk"].board
