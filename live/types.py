@@ -136,7 +136,7 @@ class Frame(_ShapeRepr):
 
     camera: str
     index: int
-    """Trigger count."""
+    """Trigger count; a camera that was lost and came back goes on from its last one."""
     exposed_ns: int
     arrived_ns: int
     image: Image

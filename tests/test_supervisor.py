@@ -1,12 +1,16 @@
-"""The supervisor's view of a recorder that hangs, or only seems to."""
+"""What the supervisor makes of a recorder that hangs, only seems to, or dies early."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sessions import recorded_rig
 
 from poseloop.live import supervisor as supervisors
-from poseloop.live.supervisor import Supervisor
+from poseloop.live.supervisor import Stop, Supervisor
 
 RIG = """
 [cameras.top]
@@ -70,3 +74,22 @@ def test_nothing_is_said_to_a_recorder_that_does_not_listen(
     clock.now_s += 3
     supervisor._tell("host", {"event": "notice", "text": "b"})
     assert said == ["log"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_recorder_that_dies_before_the_cameras_start_costs_the_session_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rig = recorded_rig(tmp_path, 'on_fault = "continue"')
+
+    def hear(process: str, message: dict) -> None:
+        if (process, message["event"]) == ("recorder", "recording"):
+            os.kill(supervisor._recorder.pid, signal.SIGKILL)
+
+    supervisor = Supervisor(rig.read_text(encoding="utf-8"), rig, hear)
+    report = supervisor.run(1.0, Stop())
+    assert supervisor.error is None
+    assert "was killed" in report["record"]["fault"]
+    assert report["frames"]["processed"] > 0
+    assert report["ended"] == "the time was over"

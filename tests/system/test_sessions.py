@@ -15,8 +15,6 @@ import pytest
 from rigs import edges, poseloop, processes_in, running, wait_for
 from sessions import Session, recorded_rig
 
-from poseloop.live.supervisor import Stop, Supervisor
-
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
@@ -156,22 +154,3 @@ def test_a_full_disk_is_an_error_before_anything_moves(tmp_path: Path) -> None:
     assert "record.keep_free_gb" in done.stderr
     assert list((tmp_path / "sessions").iterdir()) == []
     assert edges(tmp_path) == []
-
-
-@needs_signals
-def test_a_recorder_that_dies_before_the_cameras_start_costs_the_session_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rig = recorded_rig(tmp_path, 'on_fault = "continue"')
-
-    def hear(process: str, message: dict) -> None:
-        if (process, message["event"]) == ("recorder", "recording"):
-            os.kill(supervisor._recorder.pid, signal.SIGKILL)
-
-    supervisor = Supervisor(rig.read_text(encoding="utf-8"), rig, hear)
-    report = supervisor.run(1.0, Stop())
-    assert supervisor.error is None
-    assert "was killed" in report["record"]["fault"]
-    assert report["frames"]["processed"] > 0
-    assert report["ended"] == "the time was over"
