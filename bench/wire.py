@@ -9,9 +9,10 @@ back as they are. Half of it is one way. ``--pause-ms`` rests before each, as a 
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
@@ -89,7 +90,7 @@ class _Bytes:
 
     def receive(self, timeout_s: float) -> Any:
         """Return None if nothing came."""
-        return self._sub.recv() if self._sub.poll(timeout_s * 1000) else None
+        return self._sub.recv() if self._sub.poll(round(timeout_s * 1000)) else None
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -170,12 +171,15 @@ class _Partner:
         self._link.close()
 
 
-def measure(rounds: int, pause_s: float) -> list[dict[str, Any]]:
+def measure(
+    rounds: int, pause_s: float, sizes: Sequence[tuple[int, int]] = tuple(itertools.product(_CAMERAS, _KEYPOINTS))
+) -> list[dict[str, Any]]:
     """Time packing, unpacking and both ways there and back, for every size of pose; ms.
 
     Args:
         rounds: how often each is timed.
         pause_s: rest before each.
+        sizes: cameras and keypoints of each pose.
     """
     first = make_pose(1, 4)
     pack = wire.Wire().pose
@@ -184,27 +188,26 @@ def measure(rounds: int, pause_s: float) -> list[dict[str, Any]]:
         poses, raw = _Partner(_Poses, first), _Partner(_Bytes, pack(first))
         partners.callback(poses.close)
         partners.callback(raw.close)
-        for cameras in _CAMERAS:
-            for keypoints in _KEYPOINTS:
-                pose = make_pose(cameras, keypoints)
-                body = pack(pose)
-                runs: dict[str, Callable[[], object]] = {
-                    "pack": partial(pack, pose),
-                    "unpack": partial(wire.unpack_pose, body),
-                    "pose there and back": partial(poses.there_and_back, pose),
-                    "bytes there and back": partial(raw.there_and_back, body),
+        for cameras, keypoints in sizes:
+            pose = make_pose(cameras, keypoints)
+            body = pack(pose)
+            runs: dict[str, Callable[[], object]] = {
+                "pack": partial(pack, pose),
+                "unpack": partial(wire.unpack_pose, body),
+                "pose there and back": partial(poses.there_and_back, pose),
+                "bytes there and back": partial(raw.there_and_back, body),
+            }
+            times = in_turn(runs, rounds, pause_s=pause_s)
+            there, bare = times["pose there and back"], times["bytes there and back"]
+            rows.append(
+                {
+                    "cameras": cameras,
+                    "keypoints": keypoints,
+                    "bytes": len(body),
+                    "ms": {name: summary(values) for name, values in times.items()},
+                    "pose_to_bytes": ratio(there, bare),
                 }
-                times = in_turn(runs, rounds, pause_s=pause_s)
-                there, bare = times["pose there and back"], times["bytes there and back"]
-                rows.append(
-                    {
-                        "cameras": cameras,
-                        "keypoints": keypoints,
-                        "bytes": len(body),
-                        "ms": {name: summary(values) for name, values in times.items()},
-                        "pose_to_bytes": ratio(there, bare),
-                    }
-                )
+            )
     return rows
 
 
