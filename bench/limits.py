@@ -122,7 +122,7 @@ def main() -> int:
     rounds = arguments.rounds
     rows = [network(model, arguments.width, arguments.height, rounds) for model in arguments.models.split(",")]
     rows += [socket(rounds), decoding(rounds), serial(arguments.port, arguments.baud, rounds)]
-    points = triangulation.speed(rounds)["4 views, clean"]["p50"]
+    points = triangulation.speed(rounds)["us"][triangulation.CLEAN]["p50"]
     rows.append(_row(f"triangulation, {_POINTS} points, {_CAMERAS} views", points, "none", None))
     print(f"{'medians, us':<58}{'part':>10}{'limit':>10}{'share':>8}")
     for row in rows:

@@ -85,10 +85,8 @@ def predict(file: Path, seconds: float = 4.0) -> Prediction:
         _wait_for(engine, near, host)
         engine.start()
         pulse.begin()
-        until = time.monotonic() + _WARM_UP * period_s + seconds
-        while time.monotonic() < until and not engine.failed.is_set():
-            engine.publisher.send_header()
-            time.sleep(0.2)
+        # From now on the socket is the inference thread's.
+        engine.failed.wait(_WARM_UP * period_s + seconds)
         engine.stop()
         engine.publisher.send_end(engine.published)
         if engine.error is not None:

@@ -72,7 +72,8 @@ def test_a_crop_is_timed_while_it_follows(rig: Path, tmp_path: Path) -> None:
             assert not engine.failed.wait(0.01), engine.error
         engine.stop()
         (searched,) = engine.network.report()[0]["searched"].values()
-        assert engine.published > searched
+        assert engine.published >= 5
+        assert searched == 1
     finally:
         engine.close()
 
