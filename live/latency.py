@@ -45,6 +45,9 @@ _UNKNOWN_RATE_FPS = 30.0
 _WARM_UP = 30
 """Sets that do not count: caches and the scheduler settle."""
 
+_ANY = 1e-9
+"""A gate that everything passes, a share that one point is; a gate of 0 would let a crop use the model's own."""
+
 _PICTURES = 4
 _PINGS = 100
 _PING_EVERY_S = 0.005
@@ -193,8 +196,8 @@ def _period_s(rig: Rig, found: Sequence[CameraFormat]) -> tuple[float, list[str]
 def _stand_in(rig: Rig, found: Sequence[CameraFormat], pulse: _Pulse) -> Rig:
     """The same rig with stand-ins for its cameras, free sockets and no recording.
 
-    Nothing is to be seen in noise. Without a gate all points count, so that a crop follows them, and every point is
-    triangulated.
+    Nothing is to be seen in noise. With a gate of next to nothing all points count, so that a crop follows them, and
+    every point is triangulated.
     """
     cameras = {
         name: table.model_copy(update={"plugin": _StandIn, "options": (its, pulse)})
@@ -214,7 +217,8 @@ def _stand_in(rig: Rig, found: Sequence[CameraFormat], pulse: _Pulse) -> Rig:
 
 
 def _without_gate(table: ModelTable) -> ModelTable:
-    return table.model_copy(update={"gate": 0.0})
+    crop = None if table.crop is None else table.crop.model_copy(update={"seen": _ANY})
+    return table.model_copy(update={"gate": _ANY, "crop": crop})
 
 
 def _wait_for(engine: Engine, near: Any, host: Any) -> None:

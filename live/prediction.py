@@ -106,7 +106,7 @@ def _ways_out(rig: Rig) -> list[str]:
     if all(table.size is None for table in tables):
         ways.append("[model] size shows it a smaller picture")
     if any(table.provider == "cpu" for table in tables):
-        ways.append("poseloop export --precision int8 (about 0.7 of the time on a CPU)")
+        ways.append("poseloop export --precision int8 (0.7 to 0.8 of the time on a CPU)")
         ways.append('a GPU: provider = "cuda"')
     return ways or ["a smaller network"]
 

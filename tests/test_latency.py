@@ -58,9 +58,12 @@ def test_every_part_is_measured_and_no_output_is_switched_on(rig: Path) -> None:
     assert json.loads(json.dumps(found.as_report()))["sets"] == found.sets
 
 
-def test_a_crop_is_timed_while_it_follows(rig: Path, tmp_path: Path) -> None:
+# Of noise, `openfield` believes nothing.
+@pytest.mark.parametrize("model", ["simulated_animal", "openfield"])
+def test_a_crop_is_timed_while_it_follows(rig: Path, tmp_path: Path, model: str) -> None:
     file = tmp_path / "rig.toml"
-    file.write_text(rig.read_text() + "[model.crop]\nsize = [64, 64]\n")
+    text = rig.read_text().replace('"simulated_animal"', f'"{model}"')
+    file.write_text(text + "[model.crop]\nsize = [64, 64]\n")
     its = load_rig(file)
     pulse = latency._Pulse(0.01)
     engine = latency.Engine(latency._stand_in(its, latency.formats(its), pulse))
