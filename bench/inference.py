@@ -27,7 +27,7 @@ from poseloop.live.output import report as reports
 from poseloop.live.vision.network import Network, find_model
 from poseloop.live.vision.ort import OnnxRuntime, available_providers
 
-__all__ = ["main", "measure"]
+__all__ = ["bare_session", "main", "measure"]
 
 
 def measure(
@@ -70,7 +70,7 @@ def _row(
     images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     missing: dict[str, str] = {}
     with ExitStack() as opened:
-        bare = _bare(find_model(model), shape, threads)
+        bare = bare_session(find_model(model), shape, threads)
         runs: dict[str, Any] = {"bare session.run, cpu fp32": lambda: bare[0].run(None, {bare[1]: images})}
         for provider, (precision, file) in itertools.product(providers, files.items()):
             name = f"{provider} {precision}"
@@ -99,7 +99,8 @@ def _rate(taken: Times, batch: int) -> float:
     return round(batch * 1e3 / float(np.median(taken)), 1)
 
 
-def _bare(file: Path, shape: tuple[int, int, int, int], threads: int) -> tuple[Any, str]:
+def bare_session(file: Path, shape: tuple[int, int, int, int], threads: int) -> tuple[Any, str]:
+    """ONNX Runtime's own session with our settings, for images of this (B, H, W, c), and the name of its input."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

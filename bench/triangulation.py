@@ -32,13 +32,13 @@ from poseloop.live.geometry.calibration import CameraModel
 from poseloop.live.geometry.triangulation import Triangulator
 from poseloop.live.output import report as reports
 
-__all__ = ["errors", "main", "speed"]
+__all__ = ["CLEAN", "errors", "main", "speed"]
 
 _CAMERAS = 4
 _POINTS = 12
 _NOISE_PX = 1.0
 _WORKER = Path(__file__).parent / "peers" / "aniposelib_worker.py"
-_PLAIN, _CLEAN, _LIES = "linear only, clean", "robust, clean", "robust, one view of every point lies"
+_PLAIN, CLEAN, _LIES = "linear only, clean", "robust, clean", "robust, one view of every point lies"
 _FAST, _RANSAC = "aniposelib, fast, clean", "aniposelib, RANSAC, one of every point lies"
 
 _Float64 = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ def speed(rounds: int, aniposelib: Path | None = None) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         rows: dict[str, Callable[[], tuple[float, _Float64]]] = {
             _PLAIN: lambda: _timed(lambda: plain.run(xy, None)[0]),
-            _CLEAN: lambda: _timed(lambda: robust.run(xy, None)[0]),
+            CLEAN: lambda: _timed(lambda: robust.run(xy, None)[0]),
             _LIES: lambda: _timed(lambda: robust.run(bad, None)[0]),
             "OpenCV, 2 of the views, clean": lambda: _timed(lambda: _opencv(calibration, xy)),
         }
@@ -118,7 +118,7 @@ def speed(rounds: int, aniposelib: Path | None = None) -> dict[str, Any]:
     }
     ratios = {
         f"{slow} / {quick}": round(us[slow]["p50"] / us[quick]["p50"], 1)
-        for slow, quick in ((_FAST, _CLEAN), (_RANSAC, _LIES))
+        for slow, quick in ((_FAST, CLEAN), (_RANSAC, _LIES))
         if slow in us
     }
     return {"us": us, "ratios": ratios, "peer": versions}

@@ -30,7 +30,7 @@ from poseloop.live.types import (
     Stamp,
 )
 
-__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Patient", "Runtime", "Sink"]
+__all__ = ["Board", "BoardState", "Camera", "Checkable", "Experiment", "Patient", "Pingable", "Runtime", "Sink"]
 
 
 @runtime_checkable
@@ -201,6 +201,23 @@ class Checkable(Protocol):
     @classmethod
     def check(cls) -> Sequence[Finding]:
         """Look at SDK, links and permissions: packet sizes, USB speeds, buffers. Opens nothing, changes nothing."""
+
+
+@runtime_checkable
+class Pingable(Board, Protocol):
+    """A board whose link can be timed while all its outputs stay off. Optional."""
+
+    @property
+    def command_us(self) -> float:
+        """How long the bytes of one pulse are on the wire; 0 = the link has no such rate. Known before ``open``."""
+
+    def ping_ns(self) -> int:
+        """How long a question takes that switches nothing, from before it is written to its answer; while open.
+
+        Raises:
+            DeviceTimeout: no answer.
+            DeviceLost: the board is gone.
+        """
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from poseloop.drivers.arduino.conversation import Conversation
 from poseloop.drivers.arduino.framing import crc16, encode
 from poseloop.drivers.arduino.greeting import describe_restart, explain_silence, read_boot
 from poseloop.drivers.arduino.ledger import OFF_AGAIN_NS, Ledger, Sent
-from poseloop.drivers.arduino.link import Arrival, ports
+from poseloop.drivers.arduino.link import Arrival, is_socket, ports
 from poseloop.drivers.arduino.orders import order
 from poseloop.drivers.arduino.settings import config_payload, line_payload, refused_setting
 from poseloop.drivers.arduino.tables import (
@@ -68,6 +68,7 @@ OUTBOX_EVENTS = 8192
 """Events that wait for ``events``; when there are more, the oldest are dropped and counted."""
 
 _CLOCK_SAMPLES = 10
+_BITS_OF_A_BYTE = 10
 _U32 = 4294967295
 
 _OFF = LAYOUTS[ToBoard.OFF]
@@ -123,6 +124,19 @@ class ArduinoBoard:
     def name(self) -> str:
         """Name in the rig file."""
         return self._name
+
+    @property
+    def command_us(self) -> float:
+        """How long a pulse is on the wire: start bit, eight bits and stop bit of every byte; 0 through a socket."""
+        if is_socket(self._settings.port):
+            return 0.0
+        kind, payload = order(Command(self._name, "", CommandKind.PULSE, on_us=1), 0)
+        return len(encode(kind, 1, payload)) * _BITS_OF_A_BYTE * 1e6 / self._settings.baud
+
+    def ping_ns(self) -> int:
+        """Ask for the board's time, and say how long the answer took."""
+        before_ns = now_ns()
+        return self._checked().request(ToBoard.PING, repeat=False).at_ns - before_ns
 
     @classmethod
     def discover(cls) -> Sequence[str]:

@@ -141,9 +141,14 @@ def open_link(device: str, port: str, baud: int) -> Link:
         ConnectError: says why, and what to do about it.
     """
     try:
-        return SocketLink(port) if port.startswith(_SOCKET) else SerialLink(port, baud)
+        return SocketLink(port) if is_socket(port) else SerialLink(port, baud)
     except (OSError, ValueError) as error:
         raise ConnectError(device, _why_not(port, error)) from error
+
+
+def is_socket(port: str) -> bool:
+    """Is it the address of a socket, whose bytes have no baud rate?"""
+    return port.startswith(_SOCKET)
 
 
 def ports() -> list[str]:

@@ -62,6 +62,15 @@ class SimulatedBoard:
         """Process id of the simulated firmware; 0 while it does not run."""
         return self._process.pid if self._process else 0
 
+    @property
+    def command_us(self) -> float:
+        """Nothing: the link to the simulated firmware is a socket."""
+        return 0.0
+
+    def ping_ns(self) -> int:
+        """How long the firmware's process takes to answer."""
+        return self._driver().ping_ns()
+
     @classmethod
     def discover(cls) -> Sequence[str]:
         """Return the one simulated board, which is always there."""
