@@ -178,6 +178,11 @@ def described(folder: Path) -> Project:
         raise ConfigError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
+def is_own(folder: Path) -> bool:
+    """Is it a project of Poseloop's own, whose configuration Poseloop may change?"""
+    return (folder / _FILE).is_file()
+
+
 def root(folder: Path) -> Path:
     """Return a project's folder: Poseloop's or DeepLabCut's; brings ``config.yaml`` up to date.
 
