@@ -7,7 +7,7 @@ A frame's doubt is the sum of up to four shares, each the mean over its points o
 - ``filter``: how far it is from where the rig's own filter (`poseloop.live.motion`) expected it.
 - ``views``: how far it is from where the other cameras put it.
 
-A distance d turns into ``d² / (d² + limit²)``. The limit of jumps and of the filter is each point's own: five robust
+A distance d turns into ``d⁴ / (d⁴ + limit⁴)``. The limit of jumps and of the filter is each point's own: five robust
 standard deviations of its usual distance, so that an animal that runs is no news.
 
 Doubt alone would choose the same bad moment ten times over. So the most doubtful frames, several times as many as are
@@ -39,6 +39,8 @@ _LEAST_PX = 2.0
 _FAR = 5.0
 _SPREAD = 1.4826
 """Median absolute deviation of a normal distribution → its standard deviation."""
+_YOUNG = 3
+"""Sightings in a row from which on a filter's expectation counts."""
 _POOL = 6
 """Times as many frames as are wanted go into the groups."""
 
@@ -100,6 +102,11 @@ def _expected(believed: Float32, rate: float) -> Float32:
     for n in range(len(believed) - 1):
         # From 1 on: at 0 the filter has been allocated.
         expected[n + 1] = follow.step(believed[n], score, (n + 1) * step_ns, (n + 2) * step_ns)
+    # A filter that has just begun takes what it follows to be at rest.
+    known = np.isfinite(believed).all(axis=-1)
+    for before in range(1, _YOUNG + 1):
+        expected[:before] = np.nan
+        expected[before:][~known[:-before]] = np.nan
     return expected
 
 
@@ -117,8 +124,8 @@ def _limits(distance: _Float64) -> _Float64:
 def _half(distance: _Float64, limit: _Float64) -> _Float64:
     """0 at no distance, one half at the limit, 1 far away; 0 where there is no distance."""
     far = np.where(np.isnan(distance), 0.0, distance)
-    square = np.where(np.isinf(far), 0.0, far) ** 2
-    return np.asarray(np.where(np.isinf(far), 1.0, square / (square + limit**2)))
+    power = np.where(np.isinf(far), 0.0, far) ** 4
+    return np.asarray(np.where(np.isinf(far), 1.0, power / (power + limit**4)))
 
 
 def _mean(values: _Float64) -> _Float64:
