@@ -42,7 +42,7 @@ _SPREAD = 1.4826
 _YOUNG = 3
 """Sightings in a row from which on a filter's expectation counts."""
 _POOL = 6
-"""Times as many frames as are wanted go into the groups."""
+"""Times as many frames as are wanted go into the groups, but no more than half of all."""
 
 
 def doubts(poses: Float32, gate: float, rate: float = 0.0) -> dict[str, _Float64]:
@@ -103,7 +103,7 @@ def _expected(believed: Float32, rate: float) -> Float32:
         # From 1 on: at 0 the filter has been allocated.
         expected[n + 1] = follow.step(believed[n], score, (n + 1) * step_ns, (n + 2) * step_ns)
     # A filter that has just begun takes what it follows to be at rest.
-    known = np.isfinite(believed).all(axis=-1)
+    known = np.asarray(np.isfinite(believed).all(axis=-1))
     for before in range(1, _YOUNG + 1):
         expected[:before] = np.nan
         expected[before:][~known[:-before]] = np.nan
@@ -133,6 +133,12 @@ def _mean(values: _Float64) -> _Float64:
     return np.asarray(values.reshape(len(values), -1).mean(axis=1))
 
 
+def _pool(total: _Float64, count: int) -> npt.NDArray[np.int64]:
+    """Places of the most doubtful frames, the worst first."""
+    most = min(_POOL * count, max(len(total) // 2, count))
+    return np.asarray(np.argsort(-total, kind="stable")[:most], np.int64)
+
+
 def share(totals: Mapping[str, _Float64], count: int) -> dict[str, int]:
     """Part ``count`` frames among videos, by how many of the most doubtful frames of all are theirs.
 
@@ -145,7 +151,7 @@ def share(totals: Mapping[str, _Float64], count: int) -> dict[str, int]:
     """
     names = [name for name, values in totals.items() for _ in values]
     every = np.concatenate([np.zeros(0), *totals.values()])
-    pool = np.argsort(-every, kind="stable")[: _POOL * count]
+    pool = _pool(every, count)
     count = min(count, len(every))
     theirs = {name: sum(names[place] == name for place in pool) for name in totals}
     exact = {name: count * theirs[name] / max(len(pool), 1) for name in totals}
@@ -168,7 +174,7 @@ def pick(total: _Float64, small: npt.NDArray[np.uint8], count: int, seed: int = 
     Returns:
         Their places, rising.
     """
-    pool = np.argsort(-total, kind="stable")[: _POOL * count]
+    pool = _pool(total, count)
     if len(pool) <= count:
         return sorted(pool.tolist())
     group = frames.groups(small[pool].astype(np.float32), count, seed)[0]
