@@ -134,6 +134,9 @@ def test_sessions_and_cameras_are_found(folder: Path, project: Path, tmp_path: P
     ]
     assert len(found[0].moments) == 20
     assert calibrations == {}
+    assert run(folder, project, str(session), "--count", "3") == 0
+    written = [folder for folder in ("small_top", "small_side") if (project / "labeled-data" / folder).is_dir()]
+    assert sum(len(table(project, name)) for name in written) == 3
     with pytest.raises(ConfigError, match="--calibration"):
         refine.recordings([f"top={folder / 'a.mkv'}"])
 
