@@ -118,12 +118,13 @@ def play(
                     model = Path(place) / "model.onnx"
                     learn(subset(project, names, Path(place) / "project"), model, seed)
                     with Network.open(model) as network:
-                        error = evaluate.measure(evaluate.predict(network, test), network.info.gate)["rmse_px"]
+                        found = evaluate.measure(evaluate.predict(network, test), network.info.gate)
                     pool = rest.only({frame.name for frame in rest.frames} - set(names))
                     # The first model chooses for both, every later one for its own way.
                     asking = {} if turn == rounds else choices if turn == 0 else {way: choices[way]}
                     following = {one: ask(model, pool, count, seed) for one, ask in asking.items()}
-                known[key] = {"frames": len(names), "error_px": error, "next": following}
+                error = {"error_px": found["rmse_px"], "median_px": found["median_px"]}
+                known[key] = {"frames": len(names), **error, "next": following}
                 done()
             names += known[key]["next"].get(way, [])
 
@@ -188,7 +189,8 @@ def main() -> int:
 
     def keep() -> None:
         key, value = list(known.items())[-1]
-        print(f"seed, way, round {key}: {value['frames']} frames, {value['error_px']:.2f} px", flush=True)
+        error = f"mean {value['error_px']:.2f}, median {value['median_px']:.2f} px"
+        print(f"seed, way, round {key}: {value['frames']} frames, {error}", flush=True)
         if file is not None:
             about = {"versions": reports.versions(), "machine": reports.machine()}
             reports.write({"settings": settings, "results": known, **about}, file)
