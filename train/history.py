@@ -125,7 +125,15 @@ class History:
             labelled = (one["learned"] or 0) + (one["held_out"] or 0)
             error = "-" if one["error_px"] is None else f"{one['error_px']:.2f}"
             place = kept.get(one["data_digest"], "-")
-            rows.append((f"{one['name']} ({one['sha256'][:8]})", str(labelled), str(one["held_out"]), error, place))
+            rows.append(
+                (
+                    f"{one['name']} ({one['sha256'][:8]})",
+                    str(labelled or "-"),
+                    str(one["held_out"] or "-"),
+                    error,
+                    place,
+                )
+            )
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 

@@ -151,7 +151,7 @@ def _swapped(arguments: argparse.Namespace, root: Path, project: Project, there:
     else:
         given = labels.read(root)
         for one in suspicious.find(given):
-            if one.kind == "sides" and {frozenset(one.keypoints)} <= {frozenset(pair) for pair in pairs}:
+            if one.kind == "sides" and frozenset(one.keypoints) in map(frozenset, pairs):
                 who = given.individuals[one.individual] if len(given.individuals) > 1 else None
                 wanted.append((one.frame.video, one.frame.path.name, ((one.keypoints[0], one.keypoints[1]),), who))
     made = list(there)
