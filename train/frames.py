@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from poseloop.live.errors import DataError
-from poseloop.live.types import Colour
+from poseloop.live.types import Colour, Float32
 from poseloop.train import drawing
 from poseloop.train.trackfiles import whole
 from poseloop.train.videos import Video
 
-__all__ = ["HOWS", "How", "Thumbnails", "choose", "save", "taken", "thumbnails"]
+__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "save", "taken", "thumbnails"]
 
 How = Literal["uniform", "kmeans", "motion"]
 HOWS: tuple[How, ...] = ("kmeans", "uniform", "motion")
@@ -134,18 +134,23 @@ def _change(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.asarray(np.maximum(change - still, 0.0) + 1e-9)
 
 
-def _kmeans(kept: Thumbnails, free: npt.NDArray[np.bool_], count: int, seed: int) -> list[int]:
-    values = kept.small.astype(np.float32)
-    groups = min(count + int((~free).sum()), len(values))
+def groups(values: npt.NDArray[np.float32], count: int, seed: int) -> tuple[npt.NDArray[np.int32], Float32]:
+    """Put small pictures (N, P) into at most ``count`` groups: (N,) which group, (N,) distance to its middle."""
     cv2.setRNGSeed(seed)
     criteria = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, _ITERATIONS, 0.1)
     nothing = np.empty((0,), np.int32)
-    _, labels, centres = cv2.kmeans(values, groups, nothing, criteria, 1, cv2.KMEANS_PP_CENTERS)
-    label = labels.ravel()
-    distance = np.linalg.norm(values - centres[label], axis=1)
+    _, labels, centres = cv2.kmeans(values, min(count, len(values)), nothing, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    label = np.asarray(labels.ravel(), np.int32)
+    return label, np.asarray(np.linalg.norm(values - centres[label], axis=1), np.float32)
+
+
+def _kmeans(kept: Thumbnails, free: npt.NDArray[np.bool_], count: int, seed: int) -> list[int]:
+    values = kept.small.astype(np.float32)
+    label, distance = groups(values, count + int((~free).sum()), seed)
+    number = int(label.max()) + 1
     distance[~free] = np.inf
-    known = np.bincount(label[~free], minlength=groups) > 0
-    size = np.bincount(label[free], minlength=groups)
+    known = np.bincount(label[~free], minlength=number) > 0
+    size = np.bincount(label[free], minlength=number)
     chosen: list[int] = []
     while len(chosen) < count:
         # New groups first, then large ones; as many rounds as it takes.

@@ -80,6 +80,8 @@ class Table:
     """The file, relative to the project."""
     individuals: tuple[str, ...]
     keypoints: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    """(individual, keypoint) that the file has, in its order: parts that belong to no animal are of one only."""
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
 
@@ -172,6 +174,7 @@ class _Builder:
         used = [column for column in columns if column.coord in ("x", "y")]
         self.individuals = tuple(dict.fromkeys(column.individual for column in used))
         self.keypoints = tuple(dict.fromkeys(column.keypoint for column in used))
+        self.columns = tuple(dict.fromkeys((column.individual, column.keypoint) for column in used))
         self._places: list[tuple[int, int, int] | None] = []
         taken: set[tuple[int, int, int]] = set()
         for column in columns:
@@ -201,7 +204,9 @@ class _Builder:
         if not self.keypoints:
             raise DataError(f"{file}: expected columns with x and y of keypoints, but found none")
         made = [self._row(number, index, cells) for number, index, cells in rows]
-        return Table(file, self._name, self.individuals, self.keypoints, tuple(made), tuple(self._problems))
+        return Table(
+            file, self._name, self.individuals, self.keypoints, self.columns, tuple(made), tuple(self._problems)
+        )
 
     def _row(self, number: int, index: list[str], cells: Sequence[Any]) -> Row:
         picture = "/".join(part.strip().replace("\\", "/") for part in index if part.strip())

@@ -23,7 +23,18 @@ from poseloop.live.errors import ConfigError, DataError
 from poseloop.train import videos
 from poseloop.train.trackfiles import whole
 
-__all__ = ["PICTURES", "Project", "add_recording", "check_new", "create", "load", "pairs", "recordings", "root"]
+__all__ = [
+    "PICTURES",
+    "Project",
+    "add_recording",
+    "check_new",
+    "create",
+    "described",
+    "load",
+    "pairs",
+    "recordings",
+    "root",
+]
 
 PICTURES = "labeled-data"
 """Folder with a folder for each recording."""
@@ -138,6 +149,38 @@ def load(folder: Path) -> Project:
         raise ConfigError(f"{file}: {key}: {first['msg']}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as a project: {error}") from error
+
+
+def described(folder: Path) -> Project:
+    """Say what is labelled in a project, Poseloop's or DeepLabCut's.
+
+    Raises:
+        ConfigError: it is neither, or something in it is not as it should be.
+    """
+    if (root(folder) / _FILE).is_file():
+        return load(folder)
+    file = folder / _CONFIG
+    # As text, so that a body part called `no` stays one.
+    config = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    several = str(config.get("multianimalproject", "")).lower() == "true"
+    unique = tuple(config.get("uniquebodyparts") or ()) if several else ()
+    named = config.get("multianimalbodyparts" if several else "bodyparts") or ()
+    try:
+        return Project(
+            name=config.get("Task") or folder.resolve().name,
+            scorer=config.get("scorer") or "unknown",
+            keypoints=(*named, *unique),
+            individuals=tuple(config.get("individuals") or ()) if several else (),
+            unique=unique,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def is_own(folder: Path) -> bool:
+    """Is it a project of Poseloop's own, whose configuration Poseloop may change?"""
+    return (folder / _FILE).is_file()
 
 
 def root(folder: Path) -> Path:

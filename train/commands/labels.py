@@ -1,4 +1,4 @@
-"""``poseloop labels PROJECT``: which labels may be wrong, listed and drawn."""
+"""``poseloop labels PROJECT``: which labels may be wrong, listed and drawn; with an action, labels are changed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from poseloop.live.output import report as reports
 from poseloop.live.types import Colour
 from poseloop.live.vision import Network
 from poseloop.train import drawing, evaluate, labels, pictures, suspicious
+from poseloop.train.commands import editing
 from poseloop.train.progress import Progress
 from poseloop.train.suspicious import Suspicion
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "find labels that may be wrong: places, swapped sides, what a model sees elsewhere"
+HELP = "find labels that may be wrong; rename, merge and drop keypoints, swap sides, take labels of others"
 
 _RADIUS = 9
 
@@ -27,10 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=30, metavar="N", help="list and draw this many (default: 30)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw them here, the worst first")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all of them here")
+    editing.add_actions(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List and draw; nothing is changed."""
+    """List and draw; nothing is changed without an action."""
+    if arguments.action is not None:
+        return editing.run(arguments)
     project = labels.read(arguments.project)
     for problem in project.problems:
         print(problem, file=sys.stderr)

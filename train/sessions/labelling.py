@@ -1,12 +1,7 @@
-"""Pictures that a session's network was unsure of, with its guess, as a folder that DeepLabCut's tools open.
-
-The guess stands in ``machinelabels-iter0`` (h5 and CSV), as DeepLabCut's own outlier frames have it: whoever labels
-drags points instead of setting them, and only what was saved as ``CollectedData`` counts as labelled.
-"""
+"""Pictures that a session's network was unsure of, with its guess, as a folder that DeepLabCut's tools open."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +14,14 @@ from poseloop.live.errors import DataError
 from poseloop.live.output.footage import pictures
 from poseloop.live.output.session import Session
 from poseloop.live.types import Colour, Float32
+from poseloop.train.labelwriter import write_guesses
 from poseloop.train.sessions.tracks import individuals, pictures_of, scorer
-from poseloop.train.trackfiles import needs, readable_by_older, whole
+from poseloop.train.trackfiles import needs
 
 __all__ = ["Doubt", "choose", "to_labelling"]
 
 _GATE = 0.5
 """Where the model has none of its own."""
-_NAME = "machinelabels-iter0"
-_KEY = "df_with_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +104,12 @@ def to_labelling(session: Session, out: Path, count: int) -> list[Path]:
         }
         folder = out / "labeled-data" / f"{session.folder.resolve().name}_{camera}"
         names = _pictures(session, camera, folder, sorted(guesses), len(indices))
-        _guesses(session, folder, [(names[row], *guesses[row]) for row in sorted(names)])
+        columns = [(who, point) for who in individuals(session) or ("",) for point in session.keypoints]
+        found = {
+            name: np.concatenate([xy, score[..., None]], axis=-1).reshape(-1, 3)
+            for name, (xy, score) in ((names[row], guesses[row]) for row in names)
+        }
+        write_guesses(folder, scorer(session), columns, found)
         folders.append(folder)
     return folders
 
@@ -129,30 +128,3 @@ def _pictures(session: Session, camera: str, folder: Path, rows: Sequence[int], 
             if not cv2.imwrite(str(folder / names[row]), picture):
                 raise DataError(f"{folder / names[row]}: cannot be written")
     return names
-
-
-def _guesses(session: Session, folder: Path, found: Sequence[tuple[str, Float32, Float32]]) -> None:
-    import pandas
-
-    animals: list[tuple[str, ...]] = [(name,) for name in individuals(session)] or [()]
-    columns = [
-        (scorer(session), *who, point, coord)
-        for who in animals
-        for point in session.keypoints
-        for coord in ("x", "y", "likelihood")
-    ]
-    levels = ["scorer", *(["individuals"] if individuals(session) else []), "bodyparts", "coords"]
-    names = [("labeled-data", folder.name, name) for name, _, _ in found]
-    values = [np.concatenate([xy, score[..., None]], axis=-1).astype(np.float64).ravel() for _, xy, score in found]
-    header = pandas.MultiIndex.from_tuples(columns, names=levels)
-    index = pandas.MultiIndex.from_tuples(names)
-    table = pandas.DataFrame(np.array(values).reshape(len(names), len(columns)), index=index, columns=header)
-    with whole(folder / f"{_NAME}.h5") as part, pandas.HDFStore(part, mode="w") as store:
-        store.put(_KEY, table, format="fixed", track_times=False)
-        readable_by_older(store)
-    with whole(folder / f"{_NAME}.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        for number, level in enumerate(levels):
-            writer.writerow([level, "", "", *(column[number] for column in columns)])
-        for name, row in zip(names, table.to_numpy().tolist(), strict=True):
-            writer.writerow([*name, *("" if value != value else value for value in row)])

@@ -1,0 +1,167 @@
+"""`poseloop refine`: what a model is unsure of becomes a labelling set, and nothing of earlier rounds is lost."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import recordings
+from recordings import NAMES, dots
+from synthetic import Plan, make_session
+from tinymodels import Tiny
+from viewpoints import ring
+
+from poseloop.live import cli
+from poseloop.live.errors import ConfigError
+from poseloop.live.types import Colour
+from poseloop.train import labels, refine
+from poseloop.train.history import History
+from poseloop.train.labelwriter import write_labels
+
+FRAMES = 60
+WRONG = {20: "jump", 45: "dark"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model; a video in which a dot jumps away for a frame, and one goes out."""
+    folder = tmp_path_factory.mktemp("refine")
+    Tiny(colour=Colour.RGB, keypoints=NAMES).save(folder)
+    pictures = []
+    for n in range(FRAMES):
+        points = [(12 + n, 12), (80 - n, 32), (12 + n, 50)]
+        if WRONG.get(n) == "jump":
+            points[0] = (90, 50)
+        picture = dots(points)
+        if WRONG.get(n) == "dark":
+            picture[..., 1] //= 4
+        pictures.append(picture)
+    recordings.write(folder / "a.mkv", pictures)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    assert cli.main(["new", "project", str(tmp_path / "p"), "--keypoints", *NAMES, "nobody"]) == 0
+    return tmp_path / "p"
+
+
+def run(folder: Path, project: Path, *more: str) -> int:
+    return cli.main(["refine", str(folder / "tiny.onnx"), str(project), *more])
+
+
+def table(project: Path, video: str = "a") -> object:
+    import pandas
+
+    return pandas.read_hdf(project / "labeled-data" / video / "machinelabels-iter0.h5")
+
+
+def test_wrong_frames_are_chosen_with_guess_and_reason(
+    folder: Path, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    assert run(folder, project, str(folder / "a.mkv"), "--count", "4", "--report", str(report)) == 0
+    rows = {row["frame"]: row["why"] for row in json.loads(report.read_text())["frames"]}
+    assert len(rows) == 4
+    assert rows[45] == "score"
+    assert rows.get(20, rows.get(21)) in ("jump", "filter")
+    assert "no guess for nobody" in capsys.readouterr().err
+    found = table(project)
+    assert [name for _, _, name in found.index] == [f"img{number:04d}.png" for number in sorted(rows)]
+    for number in rows:
+        point = found.loc[("labeled-data", "a", f"img{number:04d}.png")].droplevel("scorer")["rightear"]
+        assert point[["x", "y"]].to_numpy() == pytest.approx([12 + number, 50], abs=0.5)
+        picture = cv2.imread(str(project / "labeled-data" / "a" / f"img{number:04d}.png"))
+        assert picture.shape[:2] == recordings.SIZE[::-1]
+    assert found.xs("nobody", axis=1, level="bodyparts").isna().all(axis=None)
+    # A guess is no label.
+    with pytest.raises(labels.DataError):
+        labels.read(project)
+
+
+def test_a_second_round_takes_others_and_keeps_guesses_that_nobody_labelled(folder: Path, project: Path) -> None:
+    video = str(folder / "a.mkv")
+    assert run(folder, project, video, "--count", "3") == 0
+    first = [name for _, _, name in table(project).index]
+    here = project / "labeled-data" / "a"
+    columns = [("", name) for name in (*NAMES, "nobody")]
+    labelled = np.array([[30.0, 12.0], [50.0, 32.0], [30.0, 50.0], [np.nan, np.nan]])
+    write_labels(here, "me", columns, {first[0]: labelled})
+    assert run(folder, project, video, "--count", "3") == 0
+    second = [name for _, _, name in table(project).index]
+    assert set(first[1:]) <= set(second), "guesses of pictures that wait for a label"
+    assert first[0] not in second, "a guess would be saved over the label"
+    assert len(second) == 5
+    history = History(project)
+    assert [len(one["frames"]["a"]) for one in history.rounds] == [3, 3]
+    assert not set(history.rounds[0]["frames"]["a"]) & set(history.rounds[1]["frames"]["a"])
+    (model,) = history.models
+    assert (history.folder / model["file"]).read_bytes() == (folder / "tiny.onnx").read_bytes()
+    (version,) = history.versions
+    assert version["digest"] == labels.read(project).digest
+    kept = history.folder / version["folder"] / "a" / "CollectedData_me.csv"
+    assert kept.read_bytes() == (here / "CollectedData_me.csv").read_bytes()
+
+
+def test_the_curve_shows_every_model(folder: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = History(project)
+    for count, error in ((15, 5.0), (25, 3.5)):
+        training = {"learned": ["x"] * (count - 3), "held_out": ["y"] * 3, "data_digest": f"{count}"}
+        info = Tiny().info.model_copy(
+            update={"name": f"m{count}", "training": training, "error": {"held_out": {"rmse_px": error}}}
+        )
+        model = project / f"m{count}.onnx"
+        model.write_bytes(f"{count}".encode())
+        assert history.enter(model, info)
+        assert not history.enter(model, info), "the same file twice"
+    assert run(folder, project, "--count", "0") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[2:5] for line in out.splitlines() if line.startswith("m")][1:] == [
+        ["15", "3", "5.00"],
+        ["25", "3", "3.50"],
+    ]
+    assert cv2.imread(str(project / "refine" / "curve.png")) is not None
+
+
+def test_sessions_and_cameras_are_found(folder: Path, project: Path, tmp_path: Path) -> None:
+    session = make_session(tmp_path / "small", Plan(frames=20, cameras=("top", "side")))
+    found, calibrations = refine.recordings([str(session), str(folder / "a.mkv")])
+    assert [(one.name, one.camera, one.scene) for one in found] == [
+        ("small_top", "top", "small"),
+        ("small_side", "side", "small"),
+        ("a", "", ""),
+    ]
+    assert len(found[0].moments) == 20
+    assert calibrations == {}
+    assert run(folder, project, str(session), "--count", "3") == 0
+    written = [folder for folder in ("small_top", "small_side") if (project / "labeled-data" / folder).is_dir()]
+    assert sum(len(table(project, name)) for name in written) == 3
+    with pytest.raises(ConfigError, match="--calibration"):
+        refine.recordings([f"top={folder / 'a.mkv'}"])
+
+
+def test_cameras_doubt_each_other(folder: Path, project: Path, tmp_path: Path) -> None:
+    rig = ring(2)
+    rig.save(tmp_path / "calibration.toml")
+    words = []
+    for name in rig.names:
+        (tmp_path / name).mkdir()
+        recordings.write(tmp_path / name / f"{name}.mkv", recordings.moving(6))
+        words.append(f"{name}={tmp_path / name / f'{name}.mkv'}")
+    report = tmp_path / "report.json"
+    more = ["--calibration", str(tmp_path / "calibration.toml"), "--count", "2", "--report", str(report)]
+    assert run(folder, project, *words, *more) == 0
+    rows = json.loads(report.read_text())["frames"]
+    # Nothing says that these dots are the same points in the world.
+    assert all(row["doubt"]["views"] > 0.3 for row in rows)
+    assert run(folder, project, words[0], *more) == 1
+
+
+def test_a_damaged_video_does_not_stop_the_others(
+    folder: Path, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.mkv").write_bytes(b"no video")
+    assert run(folder, project, str(tmp_path / "bad.mkv"), str(folder / "a.mkv"), "--count", "2") == 1
+    assert "bad.mkv" in capsys.readouterr().err
+    assert len(table(project)) == 2
