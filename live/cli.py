@@ -9,10 +9,11 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from typing import TextIO
 
 from poseloop.live import plugins
@@ -58,9 +59,31 @@ def _run(given: Sequence[str], debug: bool) -> int:
             traceback.print_exc()
         print(f"poseloop: error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        extra = _extra(error.name or "")
+        if debug or extra is None:
+            raise
+        print(
+            f"poseloop: error: this needs the package {error.name}, which is not installed: "
+            f"pip install 'poseloop[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("poseloop: interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _extra(module: str) -> str | None:
+    """The extra of this package that brings a module; None where no extra does."""
+    name = module.partition(".")[0].lower().replace("_", "-")
+    if name == "poseloop":  # it stands in its own extras; a part of it that is missing is a bug
+        return None
+    for needed in requires("poseloop") or ():
+        found = re.match(r"""(?P<package>[\w-]+).*extra == ["'](?P<extra>[\w-]+)["']""", needed)
+        if found and found["package"].lower().removesuffix("-cpu") == name:
+            return found["extra"].removesuffix("-common")  # `train` and `train-gpu` share their list under this name
+    return None
 
 
 def _silence(*streams: TextIO) -> None:
