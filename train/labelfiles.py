@@ -143,7 +143,7 @@ def _from_h5(file: Path) -> tuple[list[_Column], Iterator[tuple[int, list[str], 
         import tables  # noqa: F401  (pandas needs it, and says so less clearly)
     except ImportError as error:
         raise DataError(
-            f"{file}: h5 files of labels need pandas and PyTables: pip install 'poseloop[train]'. The CSV file "
+            f"{file}: h5 files of labels need pandas and PyTables: pip install 'poseloop[tracks]'. The CSV file "
             f"that DeepLabCut writes beside it needs nothing"
         ) from error
     try:

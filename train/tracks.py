@@ -51,7 +51,7 @@ def read_tracks(file: Path, animal: str | None = None) -> Tracks:
         import pandas
         import tables  # noqa: F401  (pandas needs it, and says so less clearly)
     except ImportError as error:
-        raise DataError(f"{file}: tracks need h5py, pandas and PyTables: pip install 'poseloop[train]'") from error
+        raise DataError(f"{file}: tracks need h5py, pandas and PyTables: pip install 'poseloop[tracks]'") from error
     try:
         if file.suffix.lower() == ".csv":
             rows = 1 + _levels(file)
