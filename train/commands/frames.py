@@ -58,7 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
         projects.add_recording(project, video)
         print(f"{video}: {len(files)} frames to {project / projects.PICTURES / video.stem}")
     if len(failed) < len(given):
-        print(f"\nLabel them: napari with the plugin napari-deeplabcut opens each of these folders, with {project}")
+        print(
+            f"\nLabel them: drop each of these folders, and {project / 'config.yaml'}, "
+            f"onto napari with the plugin napari-deeplabcut"
+        )
     return 1 if failed else 0
 
 

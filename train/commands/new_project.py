@@ -46,5 +46,5 @@ def run(arguments: argparse.Namespace) -> int:
     projects.check_new(arguments.folder)
     projects.create(arguments.folder, project)
     print(f"{arguments.folder / 'project.toml'}    what is labelled: look through it")
-    print(f"\nThen: poseloop frames {arguments.folder} VIDEO...")
+    print(f"\nThen: poseloop frames {arguments.folder}{'' if arguments.videos else ' VIDEO...'}")
     return 0

@@ -42,7 +42,7 @@ _ABOUT = (
 """Fields of an NWB file that only the lab can tell."""
 _SUBJECT = ("subject_id", "species", "sex", "age", "strain", "genotype", "weight", "description")
 """As NWB asks for them: species in Latin, sex M, F, O or U, age such as P90D."""
-_TAKEN = ("timestamp", "duration", "annotation", "id")
+_TAKEN = ("timestamp", "duration", "annotation", "id", "name")
 """Columns that have a meaning of their own in NWB."""
 
 _SCORE = "The network's score, 0 to 1"
