@@ -221,7 +221,8 @@ def main(name: str) -> int:
         parent.say("error", text=text, expected=isinstance(error, PoseloopError), trace=traceback.format_exc())
     parent.say("done")
     parent.close()
-    sink.close()
+    with contextlib.suppress(OSError):  # The parent was killed: what was left to tell it has nowhere to go.
+        sink.close()
     source.close()
     _leave_the_hung_behind(code)
     return code

@@ -82,3 +82,22 @@ def test_a_child_that_cannot_be_killed_holds_nobody_up(monkeypatch: pytest.Monke
     assert not hangs
     child.say("stop")
     child.close(0.0)
+
+
+def test_a_child_whose_parent_was_killed_ends_as_always_and_says_nothing_of_its_own_end() -> None:
+    """What it still had to tell (nothing is registered under this name) goes into a pipe that nobody holds."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "poseloop.live.process", "nobody"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdin.close()
+    child.stdout.close()
+    with child.stderr:
+        assert child.stderr.read() == ""
+    assert child.wait() == 1
