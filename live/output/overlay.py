@@ -95,7 +95,8 @@ def _write_words(canvas: Canvas, notes: dict[str, Event], lit: list[_Lit]) -> No
     height = canvas.image.shape[0]
     for line, (protocol, note) in enumerate(notes.items()):
         values = ", ".join(f"{key} = {value}" for key, value in (note.values.get("values") or {}).items())
-        canvas.text(f"{protocol}: {note.values.get('name', '')}{values and f' ({values})'}"[:90], (16, height - 20 - 28 * line))
+        text = f"{protocol}: {note.values.get('name', '')}" + (f" ({values})" if values else "")
+        canvas.text(text[:90], (16, height - 20 - 28 * line))
     for line, item in enumerate(lit):
         canvas.text(item.text, (16, 84 + 28 * line), strong=True)
     if lit:
