@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{len(found)} labels to look at, in {frames} of {len(project.frames)} frames"
         if found
-        else "nothing looks wrong"
+        else f"nothing {'else ' if project.problems else ''}looks wrong"
     )
     if arguments.report is not None:
         rows = [
