@@ -53,7 +53,7 @@ def test_a_process_loads_only_the_plugins_it_runs() -> None:
     ("old", "new", "expected"),
     [
         ('name = "box"', 'nane = "box"', ["nane", "unknown key", "name"]),
-        ("fps = 60", "fsp = 60", ["cameras.top.fsp", "unknown key", "fps"]),
+        ("fps = 60", "fsp = 60", ["cameras.top.fsp", "unknown key", "did you mean fps?"]),
         ("fps = 60", 'fps = "60"', ["cameras.top.fps", "valid number", "'60'"]),
         ("fps = 60", "fps = nan", ["cameras.top.fps", "finite"]),
         ('use = "sim"\nfps', 'use = "kodak"\nfps', ["cameras.top", "no camera is called 'kodak'", "replay", "sim"]),

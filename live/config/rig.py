@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -277,8 +278,10 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[F
         match item["type"]:
             case "extra_forbidden":
                 own = known if len(item["loc"]) == 1 else ()
+                near = get_close_matches(str(item["loc"][-1]), own, 1)
+                guess = f"; did you mean {near[0]}?" if near else ""
                 hint = f"; known here: {', '.join(sorted(own))}" if own else ""
-                text = f"unknown key{hint}"
+                text = f"unknown key{guess}{hint}"
             case "missing":
                 text = "is missing"
             case "value_error":

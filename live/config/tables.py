@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from poseloop.live.config.settings import PluginTable, RigPath, Settings, resolve
 
@@ -34,6 +35,17 @@ _ModelFile = Annotated[str, AfterValidator(_resolve_model)]
 
 _Loopback = Annotated[str, Field(pattern=r"^tcp://(127\.0\.0\.1|localhost|\[::1\]):(\d+|\*)$")]
 """Sockets stay on this machine; ``*`` lets the system choose a free port."""
+
+_PLAIN = r"^[A-Za-z0-9_-]*$"
+
+
+def _file_name(word: Any) -> Any:
+    if isinstance(word, str) and not re.match(_PLAIN, word):
+        raise ValueError(
+            f"expected letters without accents, digits, _ and -, since a folder is named by it; found {word!r}"
+        )
+    return word
+
 
 _Pixels = Annotated[int, Field(ge=1)]
 _Place = Annotated[int, Field(ge=0)]
@@ -236,7 +248,7 @@ class Record(Settings):
 
     folder: RigPath = Field("sessions", validate_default=True)
     """Where sessions lie; each gets a folder of its own in it, named by date, time and subject."""
-    subject: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
+    subject: Annotated[str, BeforeValidator(_file_name)] = Field("", pattern=_PLAIN)
     """Whose session it is; part of the folder's name."""
     codec: Literal["h264", "hevc", "ffv1", "raw"] = "h264"
     """``h264``: small, quick, read everywhere. ``hevc``: smaller, slower. ``ffv1``: lossless, a third to a half of raw.
