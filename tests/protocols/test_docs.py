@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_table_is_valid(table: str, folder: Path) -> None:
     rig = parse_rig(SIMULATED.replace("[protocols.task]\n", LIGHT + table), folder / "rig.toml")
     (protocol,) = [table.build(name) for name, table in rig.protocols.items()]
-    known = {"box.laser", "box.light"}
+    known = {"box.laser", "box.light", "box.valve"}
     assert set(protocol.outputs) <= known
 
 
