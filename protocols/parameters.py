@@ -1,4 +1,4 @@
-"""A protocol's parameters as a table: what their declaration says, for documents and for people at a terminal."""
+"""The keys of a rig file as tables: what their declarations say, for documents and for people at a terminal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,40 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from poseloop.live import plugins
+from poseloop.live.config import (
+    BoardTable,
+    CameraModelTable,
+    CameraTriggerTable,
+    Crop,
+    FilterTable,
+    Gates,
+    Geometry,
+    LineTable,
+    ModelTable,
+    PluginTable,
+    Publish,
+    Realtime,
+    Record,
+    Sync,
+    SyncTable,
+)
 from poseloop.protocols.sequence import Step
 from poseloop.protocols.sight import Points
 from poseloop.protocols.stimulus import OnCondition, Triggered
 
-__all__ = ["Parameter", "parameters", "reference"]
+__all__ = ["Parameter", "parameters", "reference", "rig_reference"]
 
-_UNITS = {"ms": "ms", "s": "s", "px": "px", "mm": "mm", "deg": "degrees", "hz": "Hz"}
+_UNITS = {
+    "us": "µs",
+    "ms": "ms",
+    "s": "s",
+    "gb": "GB",
+    "minutes": "minutes",
+    "px": "px",
+    "mm": "mm",
+    "deg": "degrees",
+    "hz": "Hz",
+}
 """Unit of a parameter by the end of its name; the help says it for the others."""
 
 _RANGE = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "{} or more"}
@@ -67,6 +94,28 @@ def reference() -> str:
         parts.append(_section(f"`{name}`", shown))
     parts.append(_section("A step of `sequence`", parameters(Step)))
     return "\n".join(parts)
+
+
+def rig_reference() -> str:
+    """The tables of a rig file that all rigs share, as the part of a document (Markdown)."""
+    plugged = (PluginTable,)  # how each of these is shown: `use`, and what it brings, is told in its own guide
+    tables: Sequence[tuple[str, type[BaseModel], Sequence[type[BaseModel]]]] = (
+        ("[sync]", Sync, ()),
+        ("[model]", ModelTable, ()),
+        ("[model.crop]", Crop, ()),
+        ("[models.NAME]", CameraModelTable, (ModelTable,)),
+        ("[geometry]", Geometry, ()),
+        ("[filter]", FilterTable, ()),
+        ("[gates]", Gates, ()),
+        ("[boards.NAME]", BoardTable, plugged),
+        ("[boards.NAME.lines.LINE]", LineTable, ()),
+        ("[boards.NAME.camera_trigger]", CameraTriggerTable, ()),
+        ("[boards.NAME.sync]", SyncTable, ()),
+        ("[record]", Record, ()),
+        ("[publish]", Publish, ()),
+        ("[realtime]", Realtime, ()),
+    )
+    return "\n".join(_section(f"`{title}`", parameters(table, without)) for title, table, without in tables)
 
 
 def _section(title: str, table: Sequence[Parameter]) -> str:
@@ -122,5 +171,5 @@ def _value(default: Any) -> str:
     if isinstance(default, str):
         return f'"{default}"'
     if isinstance(default, (tuple, list)):
-        return "[]"
+        return f"[{', '.join(map(_value, default))}]"
     return "{}" if isinstance(default, dict) else f"{default:g}"

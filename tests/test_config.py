@@ -54,6 +54,7 @@ def test_a_process_loads_only_the_plugins_it_runs() -> None:
     [
         ('name = "box"', 'nane = "box"', ["nane", "unknown key", "name"]),
         ("fps = 60", "fsp = 60", ["cameras.top.fsp", "unknown key", "did you mean fps?"]),
+        ("[cameras.top]", '[record]\nsubject = "mäus 2"\n[cameras.top]', ["record.subject", "without accents"]),
         ("fps = 60", 'fps = "60"', ["cameras.top.fps", "valid number", "'60'"]),
         ("fps = 60", "fps = nan", ["cameras.top.fps", "finite"]),
         ('use = "sim"\nfps', 'use = "kodak"\nfps', ["cameras.top", "no camera is called 'kodak'", "replay", "sim"]),

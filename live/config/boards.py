@@ -18,6 +18,7 @@ class LineTable(Settings):
     pin: int | None = Field(None, ge=2, le=255)
     """Number of the pin; 0 and 1 are the serial port's. Required where the board has pins."""
     direction: Literal["output", "input"] = "output"
+    """``output``: switched by protocols. ``input``: a lick, a poke, a TTL, told to protocols as an event."""
     active: Literal["high", "low"] = "high"
     """The level that means on."""
     kinds: tuple[Literal["pulse", "train", "level"], ...] = ("pulse",)
@@ -27,6 +28,7 @@ class LineTable(Settings):
     max_duty: float = Field(1.0, gt=0, le=1)
     """Outputs: the largest share of ``window_ms`` that the line may be on."""
     window_ms: float = Field(1000.0, gt=0, le=600_000)
+    """Outputs: the time over which ``max_duty`` counts."""
     pull_up: bool = False
     """Inputs: use the board's pull-up resistor."""
 
@@ -61,6 +63,7 @@ class SignalTable(Settings):
     """What ``camera_trigger`` and ``sync`` of a board have in common."""
 
     pin: int = Field(ge=2, le=255)
+    """Number of the pin."""
     active: Literal["high", "low"] = "high"
     """The level of a trigger, a pulse or a 1."""
     width_us: int = Field(1000, ge=50, le=1_000_000)
@@ -135,8 +138,11 @@ class BoardTable(PluginTable):
     rearm_after_ms: float | None = Field(1000.0, ge=0)
     """After the lease has lapsed: how long poses must have been fresh again before the host arms the board again."""
     lines: dict[str, LineTable] = Field(default_factory=dict)
+    """One table for each line; its name is what protocols call it, ``NAME.LINE``."""
     camera_trigger: CameraTriggerTable | None = None
+    """A pin that triggers the cameras."""
     sync: SyncTable | None = None
+    """A pin that tells frame sets to another recording system."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> BoardTable:

@@ -116,6 +116,7 @@ class ModelTable(Settings):
     threads: int = Field(1, ge=1)
     """Threads inside one run; 1 is the steady choice on a CPU."""
     runtime: str = "onnx"
+    """What reads the model's file; ``onnx`` is the only one that is shipped."""
     gate: float | None = Field(None, ge=0, le=1)
     """Points with a lower score count as not seen (NaN); the model's own gate if it is not given, 0 = none."""
     individuals: int = Field(1, ge=1, le=64)
@@ -145,8 +146,11 @@ class Publish(Settings):
     """``[publish]``: where poses, health and previews can be subscribed to."""
 
     poses: _Loopback = "tcp://127.0.0.1:5570"
+    """Address of the socket for poses, on this computer; ``*`` as its port lets the system choose one."""
     health: _Loopback = "tcp://127.0.0.1:5571"
+    """Counters and latencies, every second."""
     previews: _Loopback = "tcp://127.0.0.1:5572"
+    """Small pictures to look at."""
     preview_fps: float = Field(0.0, ge=0, le=200)
     """Pictures a second of each camera on the preview socket; 0 = none."""
     preview_width: int = Field(640, ge=16)

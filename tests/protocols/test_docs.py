@@ -1,5 +1,6 @@
 """The guide docs/protocols.md, followed as a new user would: every example is run, every key is there."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rigs import SIMULATED, poseloop
 from poseloop.live import plugins
 from poseloop.live.config import parse_rig
 from poseloop.protocols import Rehearsal
-from poseloop.protocols.parameters import reference
+from poseloop.protocols.parameters import reference, rig_reference
 
 TEXT = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,6 +110,14 @@ def test_the_protocol_of_the_readme(tmp_path: Path) -> None:
 def test_the_reference_is_what_the_code_declares() -> None:
     shown = TEXT.split("<!-- reference -->\n")[1].split("<!-- /reference -->")[0]
     assert shown == reference(), "print it anew: poseloop.protocols.parameters.reference()"
+
+
+def test_the_keys_of_a_rig_file_are_what_the_code_declares() -> None:
+    text = (ROOT / "docs" / "rig.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- reference -->\n")[1].split("<!-- /reference -->")[0]
+    assert shown == rig_reference(), "print it anew: poseloop.protocols.parameters.rig_reference()"
+    declared = set(json.loads((ROOT / "live" / "rig.schema.json").read_text(encoding="utf-8"))["properties"])
+    assert [key for key in declared if f"[{key}" not in text and f"`{key}`" not in text] == []
 
 
 def test_every_protocol_is_in_the_overview() -> None:
