@@ -149,8 +149,8 @@ def _find(network: Network, target: Target, store: PoseStore, wanted: _Wanted) -
         raise
     except DataError as error:
         if not (wanted.keep_damaged and len(store)):
-            before = "" if wanted.keep_damaged or not len(store) else "; --keep-damaged writes what is before that"
-            raise DataError(f"{error}{before}") from error
+            hint = "" if wanted.keep_damaged or not len(store) else "; --keep-damaged writes what is before that"
+            raise DataError(f"{error}{hint}") from error
         damage = str(error)
         print(f"warning: {damage}; the frames before that are written", file=sys.stderr)
     seconds = time.perf_counter() - start
