@@ -166,6 +166,11 @@ class Host:
                 raise ConfigError(f"protocols.{name}: {error}") from error
             except (Exception, SystemExit) as error:
                 raise ConfigError(f"protocols.{name}: cannot start: {type(error).__name__}: {error}") from error
+            if protocol.camera is None and self.rig.geometry is None:
+                raise ConfigError(
+                    f"protocols.{name}: it looks at points in the world (mm), which need calibrated cameras: "
+                    f"add a table [geometry], or let it look at a picture"
+                )
             points = [header.keypoints.index(point) for point in needs]
             self._watched[name] = protocol.camera, next(iter(individuals), 0) or 0, points
         self._serve()

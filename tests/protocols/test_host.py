@@ -9,7 +9,7 @@ import pytest
 from poses import make_pose
 
 from poseloop.live.clock import now_ns
-from poseloop.live.config import parse_rig
+from poseloop.live.config import Geometry, parse_rig
 from poseloop.live.errors import ConfigError, DeviceLost
 from poseloop.live.output.wire import Header
 from poseloop.live.types import BoardEvent, Command, CommandKind, InputEvent, OutcomeKind, PinEdge, Pose
@@ -48,11 +48,13 @@ class Bench:
         age_ms: float = 1000,
         desk: str = "Desk",
         pin: str = "pin = 9",
+        geometry: Geometry | None = None,
     ) -> None:
         text = RIG.format(protocol=protocol, rearm=rearm, age_ms=age_ms, desk=desk, pin=pin)
         self.told: list[tuple[str, dict]] = []
+        rig = parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols"))
         self.host = Host(
-            parse_rig(text, Path(__file__).with_name("rig.toml"), ("boards", "protocols")),
+            rig.model_copy(update={"geometry": geometry}),
             lambda event, **values: self.told.append((event, values)),
         )
         self.host.open()
@@ -380,10 +382,15 @@ def test_a_protocol_is_closed_at_the_end_and_its_failure_then_is_told() -> None:
 
 def test_the_gate_of_a_protocol_that_looks_at_the_world_is_the_score_of_the_world() -> None:
     for score, sent in ((0.9, [PULSE]), (0.4, [])):
-        bench = Bench("InTheWorld")
+        bench = Bench("InTheWorld", geometry=Geometry(calibration=Path("calibration.toml")))
         pose = bench.pose(scores=(0.9, 0.9))
         bench.host.decide(replace(pose, score=np.full_like(pose.score, score)))
         assert bench.desk.sent == sent
+
+
+def test_a_protocol_in_the_world_is_refused_on_a_rig_without_one() -> None:
+    with pytest.raises(ConfigError, match=r"protocols.task: it looks at points in the world .*\[geometry\]"):
+        Bench("InTheWorld")
 
 
 def test_a_clock_of_its_own() -> None:
