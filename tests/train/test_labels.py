@@ -66,7 +66,7 @@ def test_h5_without_pandas_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
     project = three_frames(tmp_path)
     (project.labels / "CollectedData_me.h5").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DataError, match=r"poseloop\[train\]"):
+    with pytest.raises(DataError, match=r"poseloop\[tracks\]"):
         labels.read(tmp_path)
 
 
