@@ -22,6 +22,7 @@ _TIMES = (
     "written_ns",
     "acknowledged_ns",
     "pin_ns",
+    "triggered_ns",
 )
 _EVENTS = ("note", "board", "protocol_failed", "notice")
 

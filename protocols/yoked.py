@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgpack
-
 from poseloop.live import config
 from poseloop.live.errors import DataError
-from poseloop.live.output.log import LOG_FILE
+from poseloop.live.output.session import Session
+from poseloop.live.types import CommandKind, OutcomeKind
 from poseloop.protocols.schedule import TimedStimuli
 from poseloop.protocols.tables import number_in, read_table
 
@@ -63,26 +61,23 @@ def _from_table(file: Path, wanted: str | None) -> Sequence[int]:
     ]
 
 
-_FIRST = "SELECT MIN(pose.exposed_ns) FROM decision JOIN pose USING (sequence)"
+_FIRST = "SELECT min(pose.exposed_ns) FROM decision JOIN pose USING (sequence)"
 """The first pose that protocols were shown, from which their times count."""
-
-_GIVEN = "SELECT exposed_ns, device, line FROM trigger WHERE outcome = 'acknowledged' AND kind != 'off'"
 
 
 def _from_session(folder: Path, wanted: str | None) -> Sequence[int]:
-    log = folder / LOG_FILE
-    if not log.is_file():
-        raise DataError(f"{folder}: expected a session's folder, but it has no {LOG_FILE}")
-    try:
-        source = sqlite3.connect(f"{log.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            ((first_ns,),) = source.execute(_FIRST)
-            given = list(source.execute(_GIVEN))
-            # Every line belongs to one protocol.
-            asked = source.execute("SELECT commands FROM decision") if wanted else ()
-            lines = {(row[1], row[2]) for (packed,) in asked for row in msgpack.unpackb(packed) if row[0] == wanted}
-        finally:
-            source.close()
-    except sqlite3.Error as error:
-        raise DataError(f"{log}: cannot be read: {error}") from error
-    return [at_ns - first_ns for at_ns, *line in given if not wanted or tuple(line) in lines]
+    with Session.open(folder) as session:
+        ((first_ns,),) = session.rows(_FIRST)
+        given = [
+            trigger
+            for trigger in session.triggers()
+            if trigger.outcome is OutcomeKind.ACKNOWLEDGED and trigger.command.kind is not CommandKind.OFF
+        ]
+        # Every line belongs to one protocol.
+        asked = [asked for decision in session.decisions(eventful=True) for asked in decision.asked]
+    lines = {(one.command.device, one.command.line) for one in asked if wanted in (None, one.protocol)}
+    return [
+        trigger.trace.exposed_ns - first_ns
+        for trigger in given
+        if (trigger.command.device, trigger.command.line) in lines
+    ]

@@ -75,7 +75,8 @@ CREATE TABLE trigger (
     decided_ns INTEGER NOT NULL,
     written_ns INTEGER NOT NULL,
     acknowledged_ns INTEGER NOT NULL,
-    pin_ns INTEGER NOT NULL         -- 0: not known
+    pin_ns INTEGER NOT NULL,        -- 0: not known
+    triggered_ns INTEGER NOT NULL   -- edge that triggered the camera, where a board made it; 0: not known
 );
 CREATE TABLE event (
     at_ns INTEGER NOT NULL,
@@ -96,7 +97,7 @@ _COLUMNS = {
     "dropped": 3,
     "pose": 6,
     "decision": 7,
-    "trigger": 17,
+    "trigger": 18,
     "event": 4,
     "lost": 3,
 }

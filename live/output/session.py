@@ -224,7 +224,8 @@ class Session:
             index, device, line, kind, on_us, period_us, count, delay_us, outcome, reason, *times = row
             command = Command(device, line, CommandKind(kind), on_us, period_us, count, delay_us)
             names = (
-                "exposed_ns", "published_ns", "received_ns", "decided_ns", "written_ns", "acknowledged_ns", "pin_ns"
+                "exposed_ns", "published_ns", "received_ns", "decided_ns", "written_ns", "acknowledged_ns", "pin_ns",
+                "triggered_ns",
             )  # fmt: skip
             yield TriggerEvent(
                 command, index, OutcomeKind(outcome), reason, Trace(**dict(zip(names, times, strict=True)))

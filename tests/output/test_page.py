@@ -23,8 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, outcome, reason in ((18, "acknowledged", ""), (43, "refused", "held: low score")):
         at = exposed_ns(plan, index)
         times = [at, at + 4_000_000, at + 5_000_000, at + 5_500_000, at + 5_600_000, at + 6_500_000, at + 6_000_000]
-        row = (index, "box", "laser", "pulse", 5000, 0, 0, 0, outcome, reason, *times)
-        log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 17)})", row)
+        row = (index, "box", "laser", "pulse", 5000, 0, 0, 0, outcome, reason, *times, 0)
+        log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 18)})", row)
     log.execute("INSERT INTO event VALUES (?, 'host', 'note', ?)", (exposed_ns(plan, 18), '{"protocol": "corner"}'))
     log.commit()
     log.close()

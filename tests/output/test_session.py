@@ -75,8 +75,8 @@ def test_decisions_triggers_and_events_come_back(copy: Path) -> None:
     commands = packed([["corner", "box", "laser", "pulse", 5000, 0, 0, 100, "sent"]])
     log.execute("INSERT INTO decision VALUES (0, 3, 1, 50, 60, ?, ?)", (inputs, commands))
     log.execute("INSERT INTO decision VALUES (1, 1000, 0, 51, 61, ?, ?)", (packed([]), packed([])))
-    values = (4, "box", "laser", "pulse", 5000, 0, 0, 100, "acknowledged", "", 1, 2, 3, 4, 5, 6, 7)
-    log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 17)})", values)
+    values = (4, "box", "laser", "pulse", 5000, 0, 0, 100, "acknowledged", "", 1, 2, 3, 4, 5, 6, 7, 8)
+    log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 18)})", values)
     log.execute("INSERT INTO event VALUES (5, 'host', 'note', '{\"name\": \"entry\"}')")
     log.commit()
     log.close()
@@ -91,7 +91,8 @@ def test_decisions_triggers_and_events_come_back(copy: Path) -> None:
         assert list(session.decisions()) == [first, second]
         (trigger,) = session.triggers()
         assert (trigger.command, trigger.index, trigger.outcome) == (command, 4, OutcomeKind.ACKNOWLEDGED)
-        assert (trigger.trace.exposed_ns, trigger.trace.written_ns, trigger.trace.pin_ns) == (1, 5, 7)
+        trace = trigger.trace
+        assert (trace.exposed_ns, trace.written_ns, trace.pin_ns, trace.triggered_ns) == (1, 5, 7, 8)
         assert [event.values for event in session.events("note")] == [{"name": "entry"}]
         assert [event.kind for event in session.events()] == ["note", "notice"]
 

@@ -1,15 +1,17 @@
 """The shipped experiments on simulated behaviour of which the right times are known."""
 
+import contextlib
 import math
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic import Plan, exposed_ns, make_session
 
 from poseloop.bench.protocols import Scene, measure_hits, scenes
 from poseloop.live.errors import ConfigError, DataError
-from poseloop.live.output.log import LOG_FILE, LogWriter, packed
+from poseloop.live.output.log import LOG_FILE, packed
 from poseloop.live.types import CommandKind
 from poseloop.protocols import Rehearsal
 from poseloop.protocols.heading import Heading
@@ -232,34 +234,30 @@ def test_yoked_repeats_what_another_has_earned(tmp_path: Path) -> None:
 
 
 def test_yoked_repeats_what_a_session_s_board_has_acknowledged(tmp_path: Path) -> None:
-    start_ns, frame_ns = 10**12, 10**7
-    log = LogWriter(tmp_path, {})
-    with sqlite3.connect(tmp_path / LOG_FILE) as source:
-        ((width,),) = source.execute("SELECT COUNT(*) FROM pragma_table_info('pose')")
-    source.close()
+    folder = make_session(tmp_path / "master", Plan(frames=20))
     asked = {3: "corner", 5: "corner", 7: "other"}
     outcomes = {3: "acknowledged", 5: "refused", 7: "acknowledged"}
-    for index in range(20):
-        at_ns = start_ns + index * frame_ns
-        protocol = asked.get(index)
-        line = "laser" if protocol == "corner" else "light"
-        commands = [[protocol, "box", line, "pulse", 10, 0, 0, 0, "sent"]] if protocol else []
-        log.add("pose", [(index, index, at_ns, at_ns, *[b""] * (width - 4))])
-        log.add("decision", [(index, index, 1, at_ns, at_ns, packed([]), packed(commands))])
-        if protocol:
-            log.add("trigger", [(index, "box", line, "pulse", 10, 0, 0, 0, outcomes[index], "", at_ns, *[0] * 6)])
-    log.close()
+    with contextlib.closing(sqlite3.connect(folder / LOG_FILE)) as log, log:
+        for index in range(20):
+            at_ns, protocol = exposed_ns(Plan(), 0) + index * 10**7, asked.get(index)
+            line = "laser" if protocol == "corner" else "light"
+            commands = [[protocol, "box", line, "pulse", 10, 0, 0, 0, "sent"]] if protocol else []
+            row = (index, index, 1, at_ns, at_ns, packed([]), packed(commands))
+            log.execute("INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if protocol:
+                row = (index, "box", line, "pulse", 10, 0, 0, 0, outcomes[index], "", at_ns, *[0] * 7)
+                log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 18)})", row)
     still = {"point": [(0, 0)] * 20}
-    assert frames(Rehearsal(Yoked, file=str(tmp_path), **OUTPUT), still) == [3, 7]
-    assert frames(Rehearsal(Yoked, file=str(tmp_path), protocol="corner", **OUTPUT), still) == [3]
+    assert frames(Rehearsal(Yoked, file=str(folder), **OUTPUT), still) == [3, 7]
+    assert frames(Rehearsal(Yoked, file=str(folder), protocol="corner", **OUTPUT), still) == [3]
     with pytest.raises(DataError, match="expected the times of stimuli, but found none"):
-        Rehearsal(Yoked, file=str(tmp_path), protocol="nobody", **OUTPUT)
+        Rehearsal(Yoked, file=str(folder), protocol="nobody", **OUTPUT)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"expected a session's folder, but it has no log.sqlite"):
+    with pytest.raises(DataError, match="expected a session's folder"):
         Rehearsal(Yoked, file=str(tmp_path / "empty"), **OUTPUT)
-    (tmp_path / "empty" / "log.sqlite").write_text("no database")
-    with pytest.raises(DataError, match="cannot be read"):
-        Rehearsal(Yoked, file=str(tmp_path / "empty"), **OUTPUT)
+    (folder / LOG_FILE).write_text("no database")
+    with pytest.raises(DataError, match=r"expected a session's log|cannot be opened"):
+        Rehearsal(Yoked, file=str(folder), **OUTPUT)
 
 
 def test_sham_withholds_or_redirects_what_the_other_decides() -> None:

@@ -126,7 +126,7 @@ def test_triggers_inputs_and_boards_are_written_down(listener: Listener) -> None
         (0, "desk", CommandKind.PULSE, "acknowledged"),
         (2, "desk", CommandKind.PULSE, "lost"),
     ]
-    assert all(len(row) == 17 for row in triggers)
+    assert all(len(row) == 18 for row in triggers)
     events = {row[2]: row for row in kinds["event"]}
     assert events["input"][0] == 77
     assert events["board"][0] == 88

@@ -162,7 +162,16 @@ def _transposed(types: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> _C
 
 _COMMAND = {"board": "string", "line": "string", "command": "string"}
 _COMMAND |= dict.fromkeys(("on_us", "period_us", "count", "delay_us"), "int64")
-_STEPS = ("exposed_ns", "published_ns", "received_ns", "decided_ns", "written_ns", "acknowledged_ns", "pin_ns")
+_STEPS = (
+    "triggered_ns",
+    "exposed_ns",
+    "published_ns",
+    "received_ns",
+    "decided_ns",
+    "written_ns",
+    "acknowledged_ns",
+    "pin_ns",
+)
 
 _TABLES: Mapping[str, _Table] = {
     "poses": _Table(_pose_types, _pose_pieces),
