@@ -29,6 +29,7 @@ from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import DataError
 from poseloop.live.output.log import LogWriter
+from poseloop.live.output.marks import Marker
 from poseloop.live.output.record import END, PICTURE, make_folder, write_head
 from poseloop.live.output.room import Room, as_time, expected_rate
 from poseloop.live.output.video import LOSSLESS, VideoWriter, find_encoder
@@ -216,6 +217,9 @@ class Recorder:
         """Why the recording ended before the run; empty = it did not."""
         self.ended: set[str] = set()
         """Sources that have said goodbye."""
+        self.marked: Counter[str] = Counter()
+        """Why → how many poses were marked for a person's look."""
+        self._marker = Marker(request["meta"]["gate"])
         self._next: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self._opened = contextlib.ExitStack()
@@ -282,6 +286,9 @@ class Recorder:
                 self.ended.add(source)
             else:
                 self.book.add(table, row)
+                if (mark := self._marker.look(table, row)) is not None:
+                    self.marked[mark[1]] += 1
+                    self.book.add("mark", mark)
 
     def event(self, source: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Write something down that happened now."""
@@ -352,6 +359,7 @@ class Recorder:
                 track.name: {"recorded": track.writer.written, "missed": dict(track.missed)} for track in self.tracks
             },
             "messages_lost": dict(self.lost),
+            "marked": dict(self.marked),
             "bytes": self.size,
             "fault": self.fault,
         }

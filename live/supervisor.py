@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from poseloop.live.config import Rig, parse_rig
 from poseloop.live.errors import DataError, PoseloopError
 from poseloop.live.output import report as reports
 from poseloop.live.process import STOP, Child, Message
+from poseloop.live.types import Level
 
 __all__ = ["Stop", "Supervisor"]
 
@@ -43,6 +45,10 @@ _SILENT_S = 1.0
 """The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
 
 
+class _Hurry(Exception):
+    """A person does not want to wait for what is being done."""
+
+
 class Stop(threading.Event):
     """Set = come to an end. ``hurry`` set too = do not wait for anybody."""
 
@@ -55,6 +61,11 @@ class Stop(threading.Event):
         if self.is_set():
             self.hurry.set()
         self.set()
+
+    def leave_if_hurried(self, count: int = 1) -> None:
+        """Leave a long piece of work that calls this now and then; its ``count`` is of no interest."""
+        if self.hurry.is_set():
+            raise _Hurry
 
 
 class Supervisor:
@@ -131,14 +142,28 @@ class Supervisor:
             why = "something failed"
         report = self._report(time.monotonic() - started_s if started_s else 0.0, why)
         if self.session is not None:
-            self._leave(report, self.session)
+            self._leave(report, self.session, stop)
         return report
 
-    def _leave(self, report: dict[str, Any], session: Path) -> None:
+    def _leave(self, report: dict[str, Any], folder: Path, stop: Stop) -> None:
+        """Close the session: with its report it has ended properly, and what is in it can be held against that."""
+        # Only a run that has recorded needs what reads videos.
+        from poseloop.live.output.session import REPORT_FILE, Session
+        from poseloop.live.output.verify import verify
+
         try:
-            reports.write(report, session / "report.json")
+            reports.write(report, folder / REPORT_FILE)
+            self._hear("supervisor", {"event": "checking", "folder": str(folder)})
+            with Session.open(folder) as session:
+                findings, _ = verify(session, decode=False, done=stop.leave_if_hurried)
+            found = [asdict(finding) for finding in findings if finding.level is not Level.OK]
+            whole = not any(finding.level is Level.FAIL for finding in findings)
+            report["record"]["check"] = {"whole": whole, "found": found}
+            reports.write(report, folder / REPORT_FILE)
+        except _Hurry:
+            return
         except DataError as error:
-            self._hear("supervisor", {"event": "notice", "text": str(error)})
+            self._hear("supervisor", {"event": "notice", "text": f"the session could not be checked: {error}"})
 
     def _begin_session(self, cameras: Message | None, stop: Stop) -> bool:
         """Let the recorder open the engine's slots and all files; False = it could not, or the run was stopped."""
@@ -339,7 +364,7 @@ class Supervisor:
         known = self._reports.get("recorder", {})
         return {
             "folder": str(self.session),
-            **{key: known.get(key, {}) for key in ("cameras", "messages_lost")},
+            **{key: known.get(key, {}) for key in ("cameras", "messages_lost", "marked")},
             "bytes": known.get("bytes", 0),
             "fault": self._unrecorded,
         }

@@ -16,6 +16,7 @@ import numpy as np
 
 from poseloop.live.config import parse_rig
 from poseloop.live.output.log import LogWriter, packed
+from poseloop.live.output.marks import Marker
 from poseloop.live.output.session import Session
 from poseloop.live.output.wire import Wire
 from poseloop.live.types import InputEvent, Keypoints, Pose, Trace
@@ -111,12 +112,15 @@ def make_session(folder: Path, plan: Plan | None = None) -> Path:
             write_video(folder / f"{camera}.mkv", plan, recorded)
     whose = (None, *range(len(plan.cameras)))
     log.add("dropped", [(camera, index, "stale") for index in plan.unprocessed for camera in whose])
-    wire = Wire()
+    wire, marker = Wire(), Marker(0.5)
     left = {*plan.missed, *plan.unprocessed}
     for sequence, index in enumerate(index for index in range(plan.frames) if index not in left):
         pose = pose_at(plan, sequence, index)
         trace, frames = pose.trace, msgpack.packb([index] * len(plan.cameras))
-        log.add("pose", [(sequence, index, trace.exposed_ns, trace.published_ns, wire.pose(pose), frames)])
+        row = (sequence, index, trace.exposed_ns, trace.published_ns, wire.pose(pose), frames)
+        log.add("pose", [row])
+        if (mark := marker.look("pose", row)) is not None:
+            log.add("mark", [mark])
         if sequence % 5000 == 0:
             log.commit()
     log.add("event", [(FIRST_NS, "supervisor", "notice", json.dumps({"text": "begun"}))])

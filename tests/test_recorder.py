@@ -38,7 +38,7 @@ class Bench:
         camera = {"name": "top", "width": 64, "height": 48, "colour": "grey", "fps": 100.0, **self.ring.address}
         rig = parse_rig(RIG.format(settings=settings), folder / "rig.toml", ())
         self.notices: list[str] = []
-        self.recorder = Recorder(rig, folder, {"cameras": [camera], "meta": {}}, self.tell)
+        self.recorder = Recorder(rig, folder, {"cameras": [camera], "meta": {"gate": 0.5}}, self.tell)
         self.frames = self.messages = 0
 
     def tell(self, event: str, text: str) -> None:

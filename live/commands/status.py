@@ -89,6 +89,8 @@ class Status:
             case "unrecorded":
                 self.say(f"THE RECORDING HAS ENDED: {message['text']}", important=True)
                 self.say(f"what was recorded until now is in {message['folder']}", important=True)
+            case "checking":
+                self.say("checking that the session is whole … (Ctrl-C twice leaves it unchecked)")
             case "stopping":
                 self.say("stopping …")
 

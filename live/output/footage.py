@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +59,22 @@ def pictures(footage: Footage, colour: Colour | None = None) -> Generator[Image,
         yield picture.copy()
 
 
-def scan(file: Path, decode: bool = True) -> Scan:
+def scan(file: Path, decode: bool = True, done: Callable[[int], object] = lambda count: None) -> Scan:
     """Count a video's pictures and read their times.
 
     Args:
         file: the video.
         decode: decode every picture, which proves it; otherwise only count what the file lists, which is quick.
+        done: called with 1 for each picture.
 
     Raises:
         DataError: there is no such file, or it holds no video.
     """
     why: list[str] = []
-    times = [_time_ns(frame.pts, frame.time_base) for frame in (_decoded if decode else _listed)(file, why)]
+    times = []
+    for frame in (_decoded if decode else _listed)(file, why):
+        times.append(_time_ns(frame.pts, frame.time_base))
+        done(1)
     # Packets lie in the order of decoding; shown they are in order of time.
     return Scan(np.array(times if decode else sorted(times), np.int64), why[0] if why else "")
 

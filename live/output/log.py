@@ -78,6 +78,11 @@ CREATE TABLE trigger (
     pin_ns INTEGER NOT NULL,        -- 0: not known
     triggered_ns INTEGER NOT NULL   -- edge that triggered the camera, where a board made it; 0: not known
 );
+CREATE TABLE mark (
+    idx INTEGER NOT NULL,           -- trigger count of a pose that a person should look at
+    why TEXT NOT NULL               -- score: a keypoint is under the model's gate; held: a command was held back for
+                                    -- that; alarm: a protocol noted it
+);
 CREATE TABLE event (
     at_ns INTEGER NOT NULL,
     source TEXT NOT NULL,           -- engine, host, recorder, supervisor
@@ -98,6 +103,7 @@ _COLUMNS = {
     "pose": 6,
     "decision": 7,
     "trigger": 18,
+    "mark": 2,
     "event": 4,
     "lost": 3,
 }

@@ -239,8 +239,15 @@ def as_record(record: Mapping[str, Any]) -> list[str]:
             f"           {name}: {counts['recorded']} frames recorded, {sum(counts['missed'].values())} lost{missed}"
         )
     lines += [f"           {count} messages of {source} were lost" for source, count in record["messages_lost"].items()]
+    if marked := record["marked"]:
+        whys = ", ".join(f"{count} {why}" for why, count in marked.items())
+        lines.append(f"           poses marked to be looked at: {whys}")
     if record["fault"]:
         lines.append(f"           it ended before the run: {record['fault']}")
+    if check := record.get("check"):
+        whole = "every picture has its time" if check["whole"] else "IT IS NOT WHOLE"
+        lines.append(f"           checked: {whole}")
+        lines += [f"           {finding['subject']}: {finding['text']}" for finding in check["found"]]
     return lines
 
 

@@ -240,6 +240,10 @@ class Session:
             except ValueError as error:
                 raise DataError(f"{self._file}: table event, {what} at {at_ns}: no JSON: {error}") from error
 
+    def marks(self) -> Iterator[tuple[int, str]]:
+        """Poses that were marked for a person's look: trigger count, why (`poseloop.live.output.marks`)."""
+        return self.rows("SELECT idx, why FROM mark ORDER BY idx")
+
     def rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[Any]:
         """Stream a query of the log, row by row.
 

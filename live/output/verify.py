@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,28 +34,32 @@ _CHUNK = 1 << 20
 _Int64 = npt.NDArray[np.int64]
 
 
-def verify(session: Session, decode: bool = True) -> tuple[list[Finding], dict[str, Any]]:
+def verify(
+    session: Session, decode: bool = True, done: Callable[[int], object] = lambda count: None
+) -> tuple[list[Finding], dict[str, Any]]:
     """Examine a session.
 
     Args:
         session: opened.
         decode: decode every picture; otherwise they are only counted, which takes a moment and proves less.
+        done: called with 1 for each picture that was looked at.
 
     Returns:
         What was found, and the numbers behind it: ``cameras`` (pictures, rows, dropped, gaps), ``streams`` (rows,
         gaps), ``files`` (hashes).
     """
-    check = _Check(session, decode)
+    check = _Check(session, decode, done)
     return check.findings, check.numbers
 
 
 class _Check:
     """One examination; it is done when it is made."""
 
-    def __init__(self, session: Session, decode: bool) -> None:
+    def __init__(self, session: Session, decode: bool, done: Callable[[int], object]) -> None:
         self.findings: list[Finding] = []
         self.numbers: dict[str, Any] = {"cameras": {}, "streams": {}, "files": {}, "crashed": session.crashed}
         self._session = session
+        self._done = done
         self._end()
         if self._log():
             self.numbers["lost"] = [
@@ -141,7 +145,7 @@ class _Check:
 
     def _video(self, camera: str, frames: Frames, decode: bool) -> dict[str, Any]:
         try:
-            found = footage.scan(self._session.footage[camera].file, decode)
+            found = footage.scan(self._session.footage[camera].file, decode, self._done)
         except DataError as error:
             # A crash in the first moments leaves not even the head of a video.
             self._say(camera, self._loss, str(error))

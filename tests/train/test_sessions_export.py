@@ -45,7 +45,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, pin in ((7, 6_200_000), (40, 0)):
         at = exposed_ns(PLAN, index)
         times = [at + step for step in (0, 4_000_000, 5_000_000, 5_500_000, 5_600_000, 6_500_000)]
-        row = (index, "box", "laser", "pulse", 5000, 0, 0, 100, "acknowledged", "", *times, pin and at + pin, at - 400_000)
+        row = (
+            index,
+            "box",
+            "laser",
+            "pulse",
+            5000,
+            0,
+            0,
+            100,
+            "acknowledged",
+            "",
+            *times,
+            pin and at + pin,
+            at - 400_000,
+        )
         log.execute(f"INSERT INTO trigger VALUES ({', '.join('?' * 18)})", row)
     for index in (3, 8):
         values = {"protocol": "corner", "index": index, "name": "occasion", "values": {"x": index / 2, "fate": "blank"}}

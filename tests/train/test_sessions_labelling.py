@@ -10,7 +10,6 @@ import synthetic
 from synthetic import Plan, make_session, truth
 
 from poseloop.live import cli
-from poseloop.live.output.log import packed
 from poseloop.live.output.session import Session
 from poseloop.train import labels
 from poseloop.train.sessions.labelling import choose
@@ -23,10 +22,7 @@ LOW = [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_session(tmp_path_factory.mktemp("doubt") / "small", PLAN)
     log = sqlite3.connect(folder / "log.sqlite")
-    command = packed([["corner", "box", "laser", "pulse", 5000, 0, 0, 0, "held: low score"]])
-    # Without trigger 5, which no camera answered, a pose's sequence is one less than its trigger.
-    log.execute("INSERT INTO decision VALUES (0, 49, 1, 5, 6, ?, ?)", (packed([]), command))
-    log.execute("""INSERT INTO event VALUES (7, 'host', 'note', '{"name": "alarm", "index": 70}')""")
+    log.execute("INSERT INTO mark VALUES (50, 'held'), (70, 'alarm'), (99, 'held')")
     log.commit()
     log.close()
     return folder
@@ -35,9 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_marked_poses_come_first_and_others_are_spread(folder: Path) -> None:
     with Session.open(folder) as session:
         assert [doubt.index for doubt in choose(session, 100)] == sorted([*LOW, 50, 70])
-        assert [(doubt.index, doubt.why) for doubt in choose(session, 2)] == [(50, "held"), (70, "noted")]
+        assert [(doubt.index, doubt.why) for doubt in choose(session, 3)] == [(50, "held"), (70, "alarm"), (99, "held")]
         few = [doubt.index for doubt in choose(session, 4)]
-    assert {50, 70} < set(few)
+    assert {50, 70, 99} < set(few)
     assert len(few) == 4
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from poseloop.live.errors import DataError
 from poseloop.live.output.footage import pictures
+from poseloop.live.output.marks import SCORE, lowest
 from poseloop.live.output.session import Session
 from poseloop.live.types import Colour, Float32
 from poseloop.train.labelwriter import write_guesses
@@ -20,8 +21,6 @@ from poseloop.train.trackfiles import needs
 
 __all__ = ["Doubt", "choose", "to_labelling"]
 
-_GATE = 0.5
-"""Where the model has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +32,27 @@ class Doubt:
     score: float
     """The lowest of its keypoints; 0 = not seen."""
     why: str
-    """``held``: a stimulus was held back for it; ``noted``: a protocol's note says alarm; ``score``."""
+    """As in `poseloop.live.output.marks`."""
 
 
 def choose(session: Session, count: int) -> list[Doubt]:
-    """The doubtful poses of a session, at most ``count``, spread over its time; marked ones first.
+    """The poses of a session that were marked, at most ``count``, spread over its time.
 
-    A pose is marked where a stimulus was held back for its score, or where a protocol noted ``alarm``; it is doubtful
-    where a keypoint's score is under the model's gate.
+    Those at which a stimulus was held back or an alarm was noted come first, then those whose score was low.
     """
-    held = {
-        decision.sequence
-        for decision in session.decisions(eventful=True)
-        if any(asked.fate == "held: low score" for asked in decision.asked)
-    }
-    noted = {event.values.get("index") for event in session.events("note") if event.values.get("name") == "alarm"}
-    gate = session.gate or _GATE
-    marked: list[Doubt] = []
+    marks: dict[int, str] = {}
+    for index, why in session.marks():
+        if why != SCORE or index not in marks:
+            marks[index] = why
+    urgent: list[Doubt] = []
     doubtful: list[Doubt] = []
-    for block in session.pose_columns():
-        lowest = np.nan_to_num(block.score).min(axis=(1, 2))
-        for sequence, index, score in zip(block.sequence.tolist(), block.index.tolist(), lowest.tolist(), strict=True):
-            why = "held" if sequence in held else "noted" if index in noted else "score" if score < gate else ""
-            if why:
-                (doubtful if why == "score" else marked).append(Doubt(sequence, index, score, why))
-    chosen = _spread(marked, count)
+    for block in session.pose_columns() if marks else ():
+        for sequence, index, score in zip(
+            block.sequence.tolist(), block.index.tolist(), lowest(block.score).tolist(), strict=True
+        ):
+            if index in marks:
+                (doubtful if marks[index] == SCORE else urgent).append(Doubt(sequence, index, score, marks[index]))
+    chosen = _spread(urgent, count)
     return sorted([*chosen, *_spread(doubtful, count - len(chosen))], key=lambda item: item.sequence)
 
 

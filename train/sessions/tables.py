@@ -1,7 +1,8 @@
 """A session's log as flat tables, in Parquet or CSV: for pandas, R, Julia, MATLAB, a spreadsheet.
 
 ``poses`` (a row each, points in columns such as ``top.snout.x``), ``frames``, ``dropped``, ``decisions``, ``commands``
-(what protocols asked for, and what the gates did), ``inputs`` (what protocols were told), ``triggers``, ``events``.
+(what protocols asked for, and what the gates did), ``inputs`` (what protocols were told), ``triggers``, ``marks``,
+``events``.
 Times are ns on the session's clock; ``time_s`` counts seconds since the session's start.
 """
 
@@ -210,6 +211,7 @@ _TABLES: Mapping[str, _Table] = {
         "SELECT idx, device, line, kind, on_us, period_us, count, delay_us, outcome, reason, "
         f"(decided_ns - :zero) / 1e9, {', '.join(_STEPS)} FROM trigger ORDER BY decided_ns",
     ),
+    "marks": _queried({"index": "int64", "why": "string"}, "SELECT idx, why FROM mark ORDER BY idx"),
     "events": _queried(
         {"at_ns": "int64", "time_s": "double", "source": "string", "kind": "string", "detail": "string"},
         "SELECT at_ns, (at_ns - :zero) / 1e9, source, kind, detail FROM event ORDER BY at_ns",
