@@ -72,6 +72,9 @@ class Plan:
     """Triggers whose picture the recorder had no room for."""
     unprocessed: Sequence[int] = ()
     """Triggers that the loop dropped."""
+    individuals: int = 1
+    world: bool = False
+    """Is there a calibration, and are points in the world?"""
     codec: str = "ffv1"
     pictures: bool = True
     ended: bool = True
@@ -92,7 +95,7 @@ def make_session(folder: Path, plan: Plan | None = None) -> Path:
         "keypoints": list(plan.keypoints),
         "skeleton": [list(plan.keypoints[:2])],
         "gate": 0.5,
-        "individuals": 1,
+        "individuals": plan.individuals,
         "protocols": ["corner"],
     }
     log = LogWriter(folder, meta)
@@ -187,22 +190,27 @@ def truth(plan: Plan, index: int) -> np.ndarray:
 
 def pose_at(plan: Plan, sequence: int, index: int) -> Pose:
     cameras, points = len(plan.cameras), len(plan.keypoints)
-    xy = np.broadcast_to(truth(plan, index), (cameras, 1, points, 2)).astype(np.float32)
-    score = np.full((cameras, 1, points), 0.9, np.float32)
+    # Each animal is 4 px to the right of the one before.
+    beside = 4 * np.arange(plan.individuals, dtype=np.float32)[:, None, None] * (1, 0)
+    xy = np.broadcast_to(truth(plan, index) + beside, (cameras, plan.individuals, points, 2)).astype(np.float32)
+    xyz = np.concatenate([10 * xy[0], 50 + 0 * xy[0, ..., :1]], axis=-1) if plan.world else None
+    score = np.full((cameras, plan.individuals, points), 0.9, np.float32)
     if index % 10 == 9:
         # The second one is hidden now and then.
         xy[:, 0, 1], score[:, 0, 1] = np.nan, 0.1
+        if xyz is not None:
+            xyz[0, 1] = np.nan
     at = exposed_ns(plan, index)
     steps = [at + n * 500_000 for n in (2, 2, 3, 6, 7)]
     return Pose(
         sequence=sequence,
         index=index,
         keypoints=Keypoints(xy, score),
-        xyz=None,
+        xyz=xyz,
         score=score.max(axis=0),
-        residual_px=np.full((1, points), np.nan, np.float32),
-        views=np.full((1, points), cameras, np.uint8),
-        predicted=xy,
+        residual_px=np.full((plan.individuals, points), 0.5 if plan.world else np.nan, np.float32),
+        views=np.full((plan.individuals, points), cameras, np.uint8),
+        predicted=xy if xyz is None else xyz,
         predicted_for_ns=0,
         missing=0,
         skew_ns=0,
@@ -255,6 +263,10 @@ def _write_head(folder: Path, plan: Plan) -> None:
         'name = "small"',
         f'sha256 = "{digest}"',
     ]
+    if plan.world:
+        content = b"no cameras, but a file that has a hash"
+        (folder / "calibration.toml").write_bytes(content)
+        lines += ["\n[calibration]", 'file = "calibration.toml"', f'sha256 = "{hashlib.sha256(content).hexdigest()}"']
     for camera in plan.cameras if plan.pictures else ():
         lines += [
             f"\n[cameras.{camera}]",

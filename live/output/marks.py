@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from poseloop.live.errors import DataError
 from poseloop.live.output import wire
 from poseloop.live.types import Float32
 
@@ -58,7 +59,12 @@ class Marker:
         match table:
             case "pose":
                 _, index, _, _, message, _ = row
-                if lowest(wire.unpack_pose(message).score[None])[0] < self._gate:
+                try:
+                    score = wire.unpack_pose(message).score
+                except DataError:
+                    # It goes into the log as it came; a recording does not end over a mark.
+                    return None
+                if lowest(score[None])[0] < self._gate:
                     return index, SCORE
             case "trigger" if row[9] == "held: low score":
                 return row[0], HELD

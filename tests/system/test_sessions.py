@@ -5,10 +5,10 @@ import os
 import random
 import signal
 import sqlite3
-import statistics
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,10 +69,22 @@ def record_and_kill(folder: Path, victim: str, after_s: float) -> int:
     return killed_ns
 
 
+@pytest.fixture
+def undisturbed() -> Iterator[bool]:
+    """Let what a test starts go before all else that the machine does; False = that is not permitted here."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+    except (OSError, AttributeError):
+        yield False
+        return
+    yield True
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @needs_signals
 @pytest.mark.parametrize("times", [1, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("victim", ["recorder", "engine", "all"])
-def test_kill_9_loses_no_more_than_the_last_second(victim: str, times: int, tmp_path: Path) -> None:
+def test_kill_9_loses_no_more_than_the_last_second(victim: str, times: int, undisturbed: bool, tmp_path: Path) -> None:
     """3 moments, and 21 when all are run. What is before the last second is whole."""
     moments, lost_s = random.Random(victim), []
     for number in range(times):
@@ -89,9 +101,8 @@ def test_kill_9_loses_no_more_than_the_last_second(victim: str, times: int, tmp_
             assert len(times_ms) == len([row for row, _, _ in rows if row is not None])
         both = min(len(times_ms), len(rows))
         lost_s.append((killed_ns - rows[both - 1][2]) / 1e9)
-    # Each on its own may have met a moment at which the busy machine let the recorder wait.
-    assert statistics.median(lost_s) < 1.0 or times == 1
-    assert max(lost_s) < 3.0
+    # Otherwise a busy machine may let the recorder itself wait.
+    assert max(lost_s) < (1.0 if undisturbed else 3.0), lost_s
 
 
 @needs_signals

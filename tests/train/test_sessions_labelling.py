@@ -1,5 +1,6 @@
 """From a session back to labels: what the network was unsure of, with its guess."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import synthetic
 from synthetic import Plan, make_session, truth
 
 from poseloop.live import cli
+from poseloop.live.output.log import packed
 from poseloop.live.output.session import Session
 from poseloop.train import labels
 from poseloop.train.sessions.labelling import choose
@@ -59,6 +61,17 @@ def test_a_guess_is_no_label(folder: Path, tmp_path: Path) -> None:
     assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path), "--count", "3"]) == 0
     with pytest.raises(labels.DataError):
         labels.read(tmp_path)
+
+
+def test_a_camera_that_has_no_picture_of_it_is_left_out(tmp_path: Path) -> None:
+    plan = Plan(frames=20, cameras=("top", "side"))
+    folder = make_session(tmp_path / "late", plan)
+    with contextlib.closing(sqlite3.connect(folder / "log.sqlite")) as log, log:
+        log.execute("UPDATE pose SET frames = ? WHERE idx IN (9, 19)", (packed([9, None]),))
+        log.execute("UPDATE pose SET frames = ? WHERE idx = 19", (packed([None, None]),))
+    assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path)]) == 0
+    assert [file.name for file in (tmp_path / "labeled-data").iterdir()] == ["late_top"]
+    assert [file.stem for file in (tmp_path / "labeled-data" / "late_top").glob("*.png")] == ["img09"]
 
 
 def test_a_session_without_doubt_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,8 +38,10 @@ class Doubt:
 def choose(session: Session, count: int) -> list[Doubt]:
     """The poses of a session that were marked, at most ``count``, spread over its time.
 
-    Those at which a stimulus was held back or an alarm was noted come first, then those whose score was low.
+    Those at which a stimulus was held back or an alarm was noted come first, then those whose score was low. Those of
+    which no picture was recorded are left out.
     """
+    taken = {camera: session.frames(camera).index for camera in session.footage}
     marks: dict[int, str] = {}
     for index, why in session.marks():
         if why != SCORE or index not in marks:
@@ -47,10 +49,12 @@ def choose(session: Session, count: int) -> list[Doubt]:
     urgent: list[Doubt] = []
     doubtful: list[Doubt] = []
     for block in session.pose_columns() if marks else ():
-        for sequence, index, score in zip(
-            block.sequence.tolist(), block.index.tolist(), lowest(block.score).tolist(), strict=True
-        ):
-            if index in marks:
+        shown = np.zeros(len(block), bool)
+        for camera, indices in taken.items():
+            shown |= np.isin(block.frames[:, session.cameras.index(camera)], indices[indices >= 0])
+        values = block.sequence.tolist(), block.index.tolist(), lowest(block.score).tolist(), shown.tolist()
+        for sequence, index, score, is_shown in zip(*values, strict=True):
+            if is_shown and index in marks:
                 (doubtful if marks[index] == SCORE else urgent).append(Doubt(sequence, index, score, marks[index]))
     chosen = _spread(urgent, count)
     return sorted([*chosen, *_spread(doubtful, count - len(chosen))], key=lambda item: item.sequence)
@@ -77,13 +81,14 @@ def to_labelling(session: Session, out: Path, count: int) -> list[Path]:
         DataError: nothing is doubtful, there is no video, a package is missing, or a file cannot be written.
     """
     needs("deeplabcut")
+    if not session.footage:
+        raise DataError(f"{session.folder}: expected videos, but no camera was recorded")
     doubts = {doubt.sequence for doubt in choose(session, count)}
     if not doubts:
         raise DataError(
-            f"{session.folder}: the network was sure of every pose; `poseloop frames` chooses by other means"
+            f"{session.folder}: the network was sure of every pose that was recorded; `poseloop frames PROJECT VIDEO` "
+            f"chooses by other means"
         )
-    if not session.footage:
-        raise DataError(f"{session.folder}: expected videos, but no camera was recorded")
     poses: list[tuple[list[int], Float32, Float32]] = []
     for block in session.pose_columns():
         for row in np.flatnonzero([sequence in doubts for sequence in block.sequence.tolist()]):
@@ -97,6 +102,8 @@ def to_labelling(session: Session, out: Path, count: int) -> list[Path]:
         guesses = {
             int(row): (xy[number], score[number]) for row, (_, xy, score) in zip(rows, poses, strict=True) if row >= 0
         }
+        if not guesses:
+            continue
         folder = out / "labeled-data" / f"{session.folder.resolve().name}_{camera}"
         names = _pictures(session, camera, folder, sorted(guesses), len(indices))
         columns = [(who, point) for who in individuals(session) or ("",) for point in session.keypoints]
