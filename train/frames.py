@@ -27,7 +27,7 @@ from poseloop.train import drawing
 from poseloop.train.trackfiles import whole
 from poseloop.train.videos import Video
 
-__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "save", "taken", "thumbnails"]
+__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "name", "save", "taken", "thumbnails"]
 
 How = Literal["uniform", "kmeans", "motion"]
 HOWS: tuple[How, ...] = ("kmeans", "uniform", "motion")
@@ -168,6 +168,11 @@ def taken(folder: Path) -> set[int]:
     return {int(match[1]) for file in files if (match := _NAME.match(file.name))}
 
 
+def name(number: int, length: int) -> str:
+    """What a frame's picture is called, in a video of so many frames."""
+    return f"img{number:0{max(4, len(str(length - 1)))}d}.png"
+
+
 def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> list[Path]:
     """Write frames as PNG, each whole or not at all.
 
@@ -175,17 +180,16 @@ def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> l
         video: open, nothing read of it.
         numbers: of the frames.
         folder: where; made if it is not there.
-        length: of the video, frames: how many digits the names have.
+        length: of the video, frames; see `name`.
 
     Raises:
         DataError: the video is damaged, has no such frame, or a file cannot be written.
     """
-    digits = max(4, len(str(length - 1)))
     wanted, files = set(numbers), []
     for number in video.numbers():
         if number in wanted:
             wanted.remove(number)
-            file = folder / f"img{number:0{digits}d}.png"
+            file = folder / name(number, length)
             ok, content = cv2.imencode(".png", drawing.as_bgr(video.picture(Colour.RGB)))
             with whole(file) as part:
                 part.write_bytes(content.tobytes() if ok else b"")

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -11,9 +12,13 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from repository import ROOT
 from rigs import edges, poseloop, processes_in, running, wait_for
 from sessions import Session, recorded_rig
+
+from poseloop.live.output import session as session_reader
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -42,6 +47,34 @@ def test_a_run_leaves_a_session_in_which_every_frame_has_its_row(tmp_path: Path)
     assert session.folder.name.endswith("_m1")
     assert (session.folder / "always.py").is_file()
     assert (session.folder / "rig.toml").read_bytes() == (tmp_path / "rig.toml").read_bytes()
+
+
+def test_three_cameras_and_places_in_the_world_are_recorded_and_used(tmp_path: Path) -> None:
+    """The rig of ``poseloop demo``, at a rate that a busy machine can encode."""
+    demo = ROOT / "live" / "commands"
+    text = (demo / "demo.toml").read_text(encoding="utf-8").replace("fps = 30", "fps = 10").replace("= 250 ", "= 5000 ")
+    (tmp_path / "rig.toml").write_text(text + '\n[record]\ncodec = "ffv1"\n', encoding="utf-8")
+    shutil.copy(demo / "demo_calibration.toml", tmp_path)
+    done = poseloop("run", "rig.toml", "--seconds", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "checked: every picture has its time" in done.stdout
+    (folder,) = (tmp_path / "sessions").iterdir()
+    for words in (
+        ("check",),
+        ("export", "--to", "parquet", "--out", "tables"),
+        ("export", "--to", "nwb", "--out", "session.nwb"),
+        ("report", "--out", "page.html", "--overlay", "film.mp4"),
+    ):
+        done = poseloop(words[0], folder, *words[1:], cwd=tmp_path)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    done = poseloop("replay", folder, "--model", "demo_animal", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the same, bit for bit" in done.stdout
+    with session_reader.Session.open(folder) as session:
+        found = [pose for pose in session.poses() if pose.xyz is not None and not np.isnan(pose.xyz).any()]
+    # The arena is 400 x 300 mm, and the animal is on its floor.
+    assert found
+    assert all((np.abs(pose.xyz) < (200, 150, 60)).all() for pose in found)
 
 
 def rows_so_far(folder: Path) -> int:

@@ -57,10 +57,14 @@ def test_pictures_and_guesses_are_as_deeplabcut_has_them(folder: Path, tmp_path:
     np.testing.assert_allclose(text.to_numpy(), table.to_numpy())
 
 
-def test_a_guess_is_no_label(folder: Path, tmp_path: Path) -> None:
-    assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path), "--count", "3"]) == 0
+def test_a_guess_is_no_label_until_a_person_has_saved_it(folder: Path, tmp_path: Path) -> None:
+    assert cli.main(["new", "project", str(tmp_path / "mice"), "--keypoints", "snout", "tail"]) == 0
+    assert cli.main(["frames", str(tmp_path / "mice"), str(folder), "--count", "3"]) == 0
     with pytest.raises(labels.DataError):
-        labels.read(tmp_path)
+        labels.read(tmp_path / "mice")
+    there = tmp_path / "mice" / "labeled-data" / "small_top"
+    (there / "machinelabels-iter0.h5").rename(there / "CollectedData_me.h5")
+    assert len(labels.read(tmp_path / "mice").frames) == 3
 
 
 def test_a_camera_that_has_no_picture_of_it_is_left_out(tmp_path: Path) -> None:
@@ -71,7 +75,7 @@ def test_a_camera_that_has_no_picture_of_it_is_left_out(tmp_path: Path) -> None:
         log.execute("UPDATE pose SET frames = ? WHERE idx = 19", (packed([None, None]),))
     assert cli.main(["export", str(folder), "--to", "labels", "--out", str(tmp_path)]) == 0
     assert [file.name for file in (tmp_path / "labeled-data").iterdir()] == ["late_top"]
-    assert [file.stem for file in (tmp_path / "labeled-data" / "late_top").glob("*.png")] == ["img09"]
+    assert [file.stem for file in (tmp_path / "labeled-data" / "late_top").glob("*.png")] == ["img0009"]
 
 
 def test_a_session_without_doubt_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

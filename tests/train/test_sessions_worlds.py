@@ -107,7 +107,7 @@ def test_guesses_are_of_both_animals(folder: Path, tmp_path: Path) -> None:
     out = exported(folder, tmp_path / "project", "labels")
     table = pandas.read_hdf(out / "labeled-data" / "small_side" / "machinelabels-iter0.h5")
     assert list(table.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
-    assert [name for _, _, name in table.index] == ["img09.png", "img19.png", "img29.png"]
+    assert [name for _, _, name in table.index] == ["img0009.png", "img0019.png", "img0029.png"]
     np.testing.assert_allclose(
         table.xs("x", axis=1, level="coords").to_numpy()[0], POSES[9].keypoints.xy[1, ..., 0].ravel()
     )

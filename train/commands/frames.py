@@ -1,4 +1,4 @@
-"""``poseloop frames PROJECT VIDEO...``: pictures to label, from many videos, none of them twice."""
+"""``poseloop frames PROJECT VIDEO|SESSION...``: pictures to label, from many videos, none of them twice."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from poseloop.live.errors import ConfigError, DataError
+from poseloop.live.output.session import Session, is_session
 from poseloop.train import frames, projects, videos
 from poseloop.train.progress import Progress
+from poseloop.train.sessions import labelling
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "choose frames of videos to label, and write them into a project"
+HELP = "choose frames of videos or sessions to label, and write them into a project"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "project", type=Path, help="the folder of a project: of `poseloop new project`, or DeepLabCut's"
     )
     parser.add_argument(
-        "videos", nargs="*", metavar="VIDEO", help="videos, folders of them, or patterns (default: the project's)"
+        "videos",
+        nargs="*",
+        metavar="VIDEO|SESSION",
+        help="videos, folders of them, or patterns (default: the project's); of a session those pictures that were "
+        "marked while it was recorded, each with the network's guess",
     )
     parser.add_argument("--count", type=int, default=20, metavar="N", help="of each video (default: 20)")
     parser.add_argument(
@@ -38,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Choose and write; a video that cannot be read does not stop the others."""
     if arguments.count < 1:
         raise ConfigError(f"--count: expected at least 1, but got {arguments.count}")
-    given = videos.find(arguments.videos) if arguments.videos else projects.recordings(arguments.project)
+    sessions = [Path(word) for word in arguments.videos if is_session(Path(word))]
+    words = [word for word in arguments.videos if not is_session(Path(word))]
+    given = videos.find(words) if words else [] if sessions else projects.recordings(arguments.project)
     project = projects.root(arguments.project)
     owners: dict[str, Path] = {}
     for video in given:
@@ -48,21 +56,30 @@ def run(arguments: argparse.Namespace) -> int:
             )
         owners[video.stem] = video
     failed = []
-    for video in given:
+    for source in (*sessions, *given):
         try:
-            files = _one(video, project / projects.PICTURES / video.stem, arguments)
+            if source in sessions:
+                _marked(source, project, arguments.count)
+                continue
+            files = _one(source, project / projects.PICTURES / source.stem, arguments)
         except DataError as error:
             failed.append(error)
             print(f"poseloop: error: {error}", file=sys.stderr)
             continue
-        projects.add_recording(project, video)
-        print(f"{video}: {len(files)} frames to {project / projects.PICTURES / video.stem}")
-    if len(failed) < len(given):
+        projects.add_recording(project, source)
+        print(f"{source}: {len(files)} frames to {project / projects.PICTURES / source.stem}")
+    if len(failed) < len(sessions) + len(given):
         print(
             f"\nLabel them: drop each of these folders, and {project / 'config.yaml'}, "
             f"onto napari with the plugin napari-deeplabcut"
         )
     return 1 if failed else 0
+
+
+def _marked(folder: Path, project: Path, count: int) -> None:
+    with Session.open(folder) as session:
+        for made in labelling.to_labelling(session, project, count):
+            print(f"{folder}: {len(frames.taken(made))} frames in {made}")
 
 
 def _one(video: Path, folder: Path, arguments: argparse.Namespace) -> list[Path]:

@@ -15,6 +15,7 @@ from poseloop.live.output.footage import pictures
 from poseloop.live.output.marks import SCORE, lowest
 from poseloop.live.output.session import Session
 from poseloop.live.types import Colour, Float32
+from poseloop.train import frames
 from poseloop.train.labelwriter import write_guesses
 from poseloop.train.sessions.tracks import individuals, pictures_of, scorer
 from poseloop.train.trackfiles import needs
@@ -126,7 +127,7 @@ def _pictures(session: Session, camera: str, folder: Path, rows: Sequence[int], 
     stop = max(wanted, default=-1) + 1
     for row, picture in enumerate(itertools.islice(pictures(session.footage[camera], Colour.BGR), stop)):
         if row in wanted:
-            names[row] = f"img{row:0{len(str(length))}d}.png"
+            names[row] = frames.name(row, length)
             if not cv2.imwrite(str(folder / names[row]), picture):
                 raise DataError(f"{folder / names[row]}: cannot be written")
     return names
