@@ -34,11 +34,13 @@ def lowest(score: Float32) -> npt.NDArray[np.float64]:
     """The least sure keypoint of each pose, (N,); 0 = one was not seen.
 
     Args:
-        score: (N, I, K). An animal of which nothing was seen does not count, unless no animal was seen.
+        score: (N, I, K), NaN or 0 where nothing was seen. An animal that is not there at all does not count, unless no
+            animal is there.
     """
-    seen = ~np.all(np.isnan(score), axis=2, keepdims=True)
-    nothing = ~seen.any(axis=1, keepdims=True)
-    least: npt.NDArray[np.float64] = np.where(seen | nothing, np.nan_to_num(score), np.inf).min(axis=(1, 2))
+    score = np.nan_to_num(score)
+    there = np.any(score > 0, axis=2, keepdims=True)
+    nobody = ~there.any(axis=1, keepdims=True)
+    least: npt.NDArray[np.float64] = np.where(there | nobody, score, np.inf).min(axis=(1, 2))
     return least
 
 

@@ -148,7 +148,11 @@ class _Check:
             found = footage.scan(self._session.footage[camera].file, decode, self._done)
         except DataError as error:
             # A crash in the first moments leaves not even the head of a video.
-            self._say(camera, self._loss, str(error))
+            if len(frames.index):
+                self._say(camera, self._loss, str(error))
+            else:
+                # The run ended before the first one; a video's head is written with its first pictures.
+                self._say(camera, Level.WARN, "no picture was recorded")
             return {"pictures": 0, "decoded": decode}
         pictures, rows = len(found.times_ns), len(frames.index)
         both = min(pictures, rows)

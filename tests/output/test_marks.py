@@ -21,6 +21,7 @@ NAN = np.nan
         ([[NAN, NAN]], 0.0),
         # One animal of two is in the arena.
         ([[0.9, 0.8], [NAN, NAN]], 0.8),
+        ([[0.9, 0.8], [0.0, 0.0]], 0.8),
         ([[0.9, 0.8], [NAN, 0.7]], 0.0),
         ([[NAN, NAN], [NAN, NAN]], 0.0),
     ],

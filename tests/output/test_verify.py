@@ -170,3 +170,10 @@ def test_the_command_fails_where_the_session_does(copy: Path, capsys: pytest.Cap
     assert "this session is not what it says" in capsys.readouterr().out
     assert cli.main(["check", str(copy / "absent")]) == 1
     assert "expected a session's folder" in capsys.readouterr().err
+
+
+def test_a_run_that_ended_before_its_first_picture_is_no_fault(tmp_path: Path) -> None:
+    folder = make_session(tmp_path / "empty", Plan(frames=0, pictures=True))
+    (folder / "top.mkv").write_bytes(b"")
+    said = [finding for finding in findings(folder) if finding.subject == "top"]
+    assert [(finding.level, finding.text) for finding in said] == [(Level.WARN, "no picture was recorded")]
