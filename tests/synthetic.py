@@ -73,6 +73,8 @@ class Plan:
     unprocessed: Sequence[int] = ()
     """Triggers that the loop dropped."""
     individuals: int = 1
+    absent: Sequence[int] = ()
+    """Individuals of which nothing is seen."""
     world: bool = False
     """Is there a calibration, and are points in the world?"""
     codec: str = "ffv1"
@@ -195,6 +197,8 @@ def pose_at(plan: Plan, sequence: int, index: int) -> Pose:
     xy = np.broadcast_to(truth(plan, index) + beside, (cameras, plan.individuals, points, 2)).astype(np.float32)
     xyz = np.concatenate([10 * xy[0], 50 + 0 * xy[0, ..., :1]], axis=-1) if plan.world else None
     score = np.full((cameras, plan.individuals, points), 0.9, np.float32)
+    for animal in plan.absent:
+        xy[:, animal], score[:, animal] = np.nan, 0.0
     if index % 10 == 9:
         # The second one is hidden now and then.
         xy[:, 0, 1], score[:, 0, 1] = np.nan, 0.1

@@ -17,7 +17,7 @@ from poseloop.live.errors import DataError
 from poseloop.live.output import wire
 from poseloop.live.types import Float32
 
-__all__ = ["ALARM", "HELD", "SCORE", "Marker", "lowest"]
+__all__ = ["ALARM", "HELD", "SCORE", "Marker", "counting", "lowest"]
 
 SCORE = "score"
 """A keypoint's score is under the model's gate."""
@@ -30,17 +30,24 @@ _GATE = 0.5
 """Where the model has none of its own."""
 
 
+def counting(score: Float32) -> npt.NDArray[np.bool_]:
+    """Animals whose points count, (N, I): those that are there, and all where nobody is.
+
+    Args:
+        score: (N, I, K), NaN or 0 where nothing was seen.
+    """
+    there = np.any(score > 0, axis=2)
+    counted: npt.NDArray[np.bool_] = there | ~there.any(axis=1, keepdims=True)
+    return counted
+
+
 def lowest(score: Float32) -> npt.NDArray[np.float64]:
     """The least sure keypoint of each pose, (N,); 0 = one was not seen.
 
     Args:
-        score: (N, I, K), NaN or 0 where nothing was seen. An animal that is not there at all does not count, unless no
-            animal is there.
+        score: (N, I, K); see `counting`.
     """
-    score = np.nan_to_num(score)
-    there = np.any(score > 0, axis=2, keepdims=True)
-    nobody = ~there.any(axis=1, keepdims=True)
-    least: npt.NDArray[np.float64] = np.where(there | nobody, score, np.inf).min(axis=(1, 2))
+    least: npt.NDArray[np.float64] = np.where(counting(score)[..., None], np.nan_to_num(score), np.inf).min(axis=(1, 2))
     return least
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from poseloop.live.errors import DataError
 from poseloop.live.output.chart import Chart
 from poseloop.live.output.footage import pictures
+from poseloop.live.output.marks import counting
 from poseloop.live.output.session import Session
 from poseloop.live.types import Colour, Finding, Level, OutcomeKind, TriggerEvent
 
@@ -65,7 +66,7 @@ class _Course:
     latency_ms: _Float64
     """From the last picture in memory to the pose on the socket."""
     score: _Float64
-    """Mean over the keypoints."""
+    """Mean over the keypoints of the animals that are there; NaN where one of a place in the world is not known."""
     xy: _Float64
     """(N, 2) px: the middle of the first animal's points that the first camera saw."""
 
@@ -106,7 +107,9 @@ def _course(session: Session) -> _Course:
     for block in session.pose_columns():
         columns[0].append((block.time("exposed_ns") - session.started_ns) / 1e9)
         columns[1].append((block.time("published_ns") - block.time("arrived_ns")) / 1e6)
-        columns[2].append(block.score.mean(axis=(1, 2)))
+        counted = counting(block.score)
+        total_score = np.where(counted[..., None], block.score, 0).sum(axis=(1, 2), dtype=np.float64)
+        columns[2].append(total_score / (counted.sum(axis=1) * block.score.shape[2]))
         seen = np.isfinite(block.xy[:, 0, 0, :, :1])
         total = np.where(seen, block.xy[:, 0, 0], 0).sum(axis=1, dtype=np.float64)
         count = seen.sum(axis=1)
@@ -150,11 +153,13 @@ def _head(session: Session, course: _Course, triggers: Sequence[TriggerEvent], s
 
 def _binned(span: tuple[float, float], time_s: _Float64, values: _Float64, shares: Sequence[float]) -> list[_Float64]:
     """Middle of every interval, and a percentile of the values in it for each of ``shares`` (NaN without any)."""
-    edges = np.linspace(*span, _BINS + 1)
-    groups = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, _BINS - 1)
+    # An interval that is empty only since it is shorter than a picture takes would break the line.
+    bins = min(_BINS, 1 + len(time_s) // 3)
+    edges = np.linspace(*span, bins + 1)
+    groups = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, bins - 1)
     order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], np.arange(_BINS + 1))
-    found = np.full((len(shares), _BINS), np.nan)
+    starts = np.searchsorted(groups[order], np.arange(bins + 1))
+    found = np.full((len(shares), bins), np.nan)
     for number, (start, stop) in enumerate(itertools.pairwise(starts)):
         piece = values[order[start:stop]]
         piece = piece[np.isfinite(piece)]

@@ -12,6 +12,8 @@ from synthetic import Plan, decide, exposed_ns, make_session
 
 from poseloop.live.cli import main
 from poseloop.live.output.chart import Chart
+from poseloop.live.output.page import as_page
+from poseloop.live.output.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,10 @@ def test_a_session_without_poses_says_so(tmp_path: Path, capsys: pytest.CaptureF
     folder = make_session(tmp_path / "empty", Plan(frames=3, missed=(0, 1, 2)))
     assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 1
     assert "expected poses, but the session has none" in capsys.readouterr().err
+
+
+def test_an_animal_that_is_not_there_does_not_lower_the_score(tmp_path: Path) -> None:
+    folder = make_session(tmp_path / "pair", Plan(frames=50, individuals=2, absent=(1,)))
+    with Session.open(folder) as session:
+        text = as_page(session, [])
+    assert "under the gate in 100.0% of the poses" not in text
