@@ -11,6 +11,7 @@ from synthetic import Plan, make_session, write_video
 from poseloop.live import cli
 from poseloop.live.output.session import Session
 from poseloop.live.output.verify import verify
+from poseloop.live.supervisor import Stop
 from poseloop.live.types import Finding, Level
 
 PLAN = Plan(frames=60)
@@ -177,3 +178,13 @@ def test_a_run_that_ended_before_its_first_picture_is_no_fault(tmp_path: Path) -
     (folder / "top.mkv").write_bytes(b"")
     said = [finding for finding in findings(folder) if finding.subject == "top"]
     assert [(finding.level, finding.text) for finding in said] == [(Level.WARN, "no picture was recorded")]
+
+
+def test_a_person_in_a_hurry_does_not_wait_for_the_end_of_it(whole: Path) -> None:
+    stop = Stop()
+    stop.again()
+    with Session.open(whole) as session:
+        verify(session, decode=False, done=stop.leave_if_hurried)
+        stop.again()
+        with pytest.raises(Exception, match="^$"):
+            verify(session, decode=False, done=stop.leave_if_hurried)

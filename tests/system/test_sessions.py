@@ -160,7 +160,9 @@ def test_the_loop_outlives_its_recorder_or_stops_as_the_rig_says(rule: str, tmp_
         # Nothing that was switched depended on it.
         assert len(edges(tmp_path)) >= before
         assert report["frames"]["processed"] > Session.only(tmp_path).rows("SELECT count(*) FROM pose")[0][0]
-        assert report["boards"]["box"]["lapses"] == 0 or report["poses"]["stale"]
+        # A busy machine may keep the loop itself waiting for longer than its lease.
+        waited = report["poses"]["stale"] or report["frames"]["dropped"]
+        assert report["boards"]["box"]["lapses"] == 0 or waited
 
 
 @needs_signals
