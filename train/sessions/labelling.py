@@ -23,7 +23,6 @@ from poseloop.train.trackfiles import needs
 __all__ = ["Doubt", "choose", "to_labelling"]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """One pose that is worth a look."""
