@@ -8,7 +8,6 @@ frame's points on disk. A ratio of 1 means that decoding costs nothing. Needs th
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.live.output import report as reports
 from poseloop.live.types import Colour, Image
 from poseloop.live.vision import Network
@@ -72,7 +72,7 @@ def whole(network: Network, video: Path, frames: int, batch: int) -> tuple[float
 def main() -> int:
     """Measure, print a table, write JSON."""
     data = Path(os.environ.get("POSELOOP_DATA", "."))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="openfield")
     parser.add_argument("--video", type=Path, default=data / "dlc_openfield" / "videos" / "m3v1mp4.mp4")
     parser.add_argument("--frames", type=int, default=400, help="of the video's start, in each round")
@@ -80,7 +80,6 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--provider", default="cpu")
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     pictures = _load(arguments.video, arguments.frames)
     frames, (height, width) = len(pictures), pictures.shape[1:3]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.live.capture.feed import Feed
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
@@ -199,7 +200,7 @@ def _summary(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
 
 def main() -> int:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--model", default="openfield")
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--width", type=int, default=640)
@@ -213,7 +214,6 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="disk to record to; default: a temporary folder, removed afterwards"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         result = measure(arguments, Path(folder))

@@ -20,6 +20,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from poseloop.bench.options import make_parser
 from poseloop.live.output import report as reports
 from poseloop.live.output.log import LOG_FILE, LogWriter, packed
 from poseloop.live.output.session import Session
@@ -129,11 +130,10 @@ def _peak_mb() -> int | None:
 
 def main() -> int:
     """Make the session, do everything once, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="length of the session; default: 60")
     parser.add_argument("--fps", type=float, default=100.0)
     parser.add_argument("--keypoints", type=int, default=4)
-    parser.add_argument("--report", type=Path, metavar="FILE.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "session"

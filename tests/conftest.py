@@ -30,6 +30,8 @@ ALONE = (
     "system/test_basler4.py",
     "system/test_closed_loop.py",
     "system/test_lease.py",
+    "system/test_mouse4cam.py",
+    "system/test_recordings.py",
 )
 """What measures real time runs at the end, one after the other, when the other workers have nothing left to do."""
 

@@ -158,7 +158,8 @@ def test_a_file_has_one_worker_unless_its_tests_share_nothing_and_what_measures_
     workers = {name: {worker for worker, *_, nodeid in passed if f"test_{name}[" in nodeid} for name in places.values()}
     assert {name: len(found) for name, found in workers.items()} == {"measures": 1, "whole": 1, "other": 1, "single": 2}
     assert all("test_single" in nodeid for *_, nodeid in passed[:2])
-    assert all("test_measures" in nodeid for *_, nodeid in passed[-2:])
+    # Another worker may still be at the last file before it.
+    assert all("test_measures" not in nodeid for *_, nodeid in passed[:12])
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_memory_that_is_taken_is_seen() -> None:
     before = memory_mb()
     if before is None:
         pytest.skip("this system does not tell a process's memory")
-    taken = np.ones(50_000_000, np.uint8)
-    assert (memory_mb() or 0) - before > 40
+    # Much of it: a system that is short of memory may take back some that was not used for long.
+    taken = np.ones(400_000_000, np.uint8)
+    assert (memory_mb() or 0) - before > 200
     del taken

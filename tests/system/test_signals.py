@@ -52,5 +52,5 @@ def codes(found: list[dict]) -> list[int]:
             level = [edge["active"] for edge in pin if edge["board_us"] <= middle][-1]
             code |= level << number
         numbers.append(code)
-        pin = [edge for edge in pin if edge["board_us"] > ended]
+        pin = [edge for edge in pin if edge["board_us"] >= ended]
     return numbers
