@@ -176,7 +176,7 @@ def test_a_test_that_crashes_or_hangs_ends_the_run_and_is_named(run, fault: str,
 
 def test_the_whole_suite_has_workers_and_a_named_part_has_none(run, pytester) -> None:
     ask = ("-v", "-n", "auto", "--dist", "loadscope", "-o", "testpaths=.")
-    assert "[gw0]" in run("def test_some(): ...", args=ask).stdout.str()
+    assert "workers [1 item]" in run("def test_some(): ...", args=ask).stdout.str()
     named = run("def test_some(): ...", args=(*ask, str(pytester.path)))
     named.assert_outcomes(passed=1)
-    assert "[gw0]" not in named.stdout.str()
+    assert "workers [" not in named.stdout.str()
