@@ -21,7 +21,7 @@ keypoint = "snout"
 space = "world"
 box = [[-400, -400, -20], [400, 400, 80]]
 when = "dwell"
-dwell_ms = 100
+dwell_ms = 2000
 output = "box.laser"
 """
 
