@@ -35,6 +35,10 @@ ALONE = (
 )
 """What measures real time runs at the end, one after the other, when the other workers have nothing left to do."""
 
+IN_REAL_TIME = ("system/", "firmware/", "contracts/", "test_engine", "drivers/test_replay.py", "bench/")
+"""Where a process has to keep a pace, or a camera its period, while other workers want the same cores: these tests have
+a second try, since a machine that was elsewhere for a moment is no fault of the program. What fails twice is one."""
+
 # Read by pylon when it is loaded: as many cameras as the largest rig of the tests has.
 os.environ.setdefault("PYLON_CAMEMU", "4")
 
@@ -168,6 +172,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
+        if _file(item.nodeid).startswith(IN_REAL_TIME):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=_turn)
 
 
