@@ -32,7 +32,7 @@ import numpy.typing as npt
 import serial
 
 from poseloop.bench import wired
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.arduino.framing import Decoder, encode
 from poseloop.drivers.arduino.tables import BAUD, LAYOUTS, PROTOCOL_VERSION, ToBoard, ToHost
@@ -41,7 +41,6 @@ from poseloop.drivers.sim.world import KEYPOINTS
 from poseloop.live.clock import now_ns
 from poseloop.live.config import read_text
 from poseloop.live.errors import PoseloopError
-from poseloop.live.output import report as reports
 from poseloop.live.process import Message
 from poseloop.live.supervisor import Stop, Supervisor
 from poseloop.live.types import Command, CommandKind, LineSettings, PinEdge
@@ -434,8 +433,7 @@ def main() -> int:
         print(f"{result['report_error_us']} us at most")
         print(f"the chip's clock: {result['pace']}")
         _table("decision to pin, 1 Mbaud, ms", result["decision_ms"])
-    if arguments.report is not None:
-        reports.write({**result, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from poseloop.bench.measuring import in_turn, ratio, summary
-from poseloop.bench.options import make_parser
-from poseloop.live.output import report as reports
+from poseloop.bench.options import make_parser, save
 
 __all__ = ["main", "measure"]
 
@@ -83,8 +82,7 @@ def main() -> int:
     for name, taken in result["ms"].items():
         print(f"  {name:<12} {taken['p50']:.3f} ms")
     print(f"  ratio {result['ratio']:.3f} ({result['95'][0]:.3f}–{result['95'][1]:.3f})")
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

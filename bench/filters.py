@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.live.clock import now_ns
 from poseloop.live.config import FilterTable
 from poseloop.live.errors import DataError
 from poseloop.live.motion.filters import Filter
-from poseloop.live.output import report as reports
 from poseloop.live.types import Keypoints
 
 __all__ = ["Track", "error_ahead", "main", "speed"]
@@ -267,9 +266,7 @@ def main() -> int:
     print(f"\n{'filter + prediction of 40 keypoints, us':<42}" + f"{'p50':>10}{'p99':>10}")
     for name, taken in result["us_for_40_keypoints"].items():
         print(f"  {name:<40}{taken['p50']:>10.1f}{taken['p99']:>10.1f}")
-    if arguments.report is not None:
-        result |= {"versions": reports.versions(), "machine": reports.machine()}
-        reports.write(result, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

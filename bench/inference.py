@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from poseloop.bench.measuring import Times, in_turn, ratio, summary
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.live.errors import ModelError
-from poseloop.live.output import report as reports
 from poseloop.live.vision.network import Network, find_model
 from poseloop.live.vision.ort import OnnxRuntime, available_providers
 
@@ -164,8 +163,7 @@ def main() -> int:
             print(f"  {name:<34}{taken['p50']:>9.3f}{tail}{row['frames_a_second'][name]:>11.1f}{beside:>10.2f}")
         for name, why in row["missing"].items():
             print(f"  {name:<34} not here: {why[:80]}")
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

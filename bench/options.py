@@ -1,4 +1,4 @@
-"""The command line that the benchmarks share: a description from the script's docstring, and ``--report``."""
+"""What the benchmarks share: a command line with a description from the script's docstring, and a report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import re
 import shutil
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["make_parser"]
+from poseloop.live.output import report as reports
+
+__all__ = ["make_parser", "save"]
 
 _ITEM = re.compile(r"\n(?=\d+\. )")
 
@@ -28,6 +32,16 @@ def make_parser(text: str | None, report: bool = True) -> argparse.ArgumentParse
     if report:
         parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers here, too")
     return parser
+
+
+def save(result: Mapping[str, Any], file: Path | None) -> None:
+    """Write what was measured, with versions and machine; None: nowhere, since nobody asked for a report.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    if file is not None:
+        reports.write({**result, "versions": reports.versions(), "machine": reports.machine()}, file)
 
 
 def _fill(text: str, width: int) -> str:

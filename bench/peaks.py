@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
-from poseloop.live.output import report as reports
+from poseloop.bench.options import make_parser, save
 from poseloop.live.types import Float32
 from poseloop.live.vision import peaks
 
@@ -116,8 +115,7 @@ def main() -> int:
     print(f"{'p50':>10}{'p95':>10}{'p99':>10}")
     for name, values in result["us"].items():
         print(f"  {name:<48}" + "".join(f"{values[p]:>10.2f}" for p in ("p50", "p95", "p99")))
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

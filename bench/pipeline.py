@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from poseloop.bench.inference import bare_session
 from poseloop.bench.measuring import in_turn
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.live.clock import now_ns
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
-from poseloop.live.output import report as reports
 from poseloop.live.output.publish import Subscriber
 from poseloop.live.types import Colour, Pose
 from poseloop.live.vision import Network
@@ -77,7 +77,7 @@ class Probe:
         self._idle_s = idle_s
         shape = tuple(engine.network.report()[0]["inputs"][0])
         self._images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-        self._session, self._name = _bare_session(engine, shape, threads)
+        self._session, self._name = bare_session(find_model(engine.rig.model.file), shape, threads)
         self.total_ns: list[int] = []
         self.own_run_ns: list[int] = []
         self.bare_ns: list[int] = []
@@ -100,19 +100,6 @@ class Probe:
         total, bare = self.total_ns, self.bare_ns
         self.total_ns, self.bare_ns = [], []
         return np.array(total) / 1e6, np.array(bare) / 1e6
-
-
-def _bare_session(engine: Engine, shape: tuple[int, ...], threads: int) -> tuple[Any, str]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    for name, size in zip(("batch", "height", "width"), shape, strict=False):
-        options.add_free_dimension_override_by_name(name, size)
-    file = find_model(engine.rig.model.file)
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return session, session.get_inputs()[0].name
 
 
 def _subscribe(endpoint: str, told: Any) -> None:
@@ -242,9 +229,7 @@ def main() -> int:
     print(f"{added['median_beside_own_run']:>10.3f}{added['p99_beside_own_run']:>10.3f}")
     if added["received_median"] is not None:
         print(f"  {'  until received, beyond 1.05 bare runs':<40}{added['received_median']:>10.3f}")
-    if arguments.report is not None:
-        result |= {"versions": reports.versions(), "machine": reports.machine()}
-        reports.write(result, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

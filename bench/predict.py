@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
-from poseloop.live.output import report as reports
+from poseloop.bench.options import make_parser, save
 from poseloop.live.types import Colour, Image
 from poseloop.live.vision import Network
 from poseloop.live.vision.coords import View
@@ -121,8 +120,7 @@ def main() -> int:
     for name, key in (("bare network    ", "bare"), ("poseloop predict", "predict")):
         print(f"  {name}  {result[f'{key}_frames_per_s']} frames/s, {result[f'{key}_cpu_ms']} ms of all cores a frame")
     print(f"  ratio             {result['ratio']} (rounds: {', '.join(map(str, result['ratios']))})")
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

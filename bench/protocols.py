@@ -26,13 +26,12 @@ import numpy.typing as npt
 import serial
 import zmq
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.arduino.tables import BAUD
 from poseloop.drivers.sim.firmware_process import FirmwareProcess
 from poseloop.live import config, plugins
 from poseloop.live.config import Rig, build_rig
-from poseloop.live.output import report as reports
 from poseloop.live.output.publish import Publisher, Subscriber
 from poseloop.live.output.wire import POSE, Header, Wire, unpack_pose
 from poseloop.live.types import Command, InputEvent, Outcome, OutcomeKind, Pose
@@ -328,8 +327,7 @@ def main() -> int:
         result["hits"][scene.protocol] = cells
         texts = [f"{cell['late'] + cell['missed']:g} / {cell['extra']:g}" for cell in cells.values()]
         print(f"  {scene.protocol:<12}{len(scene.truth_s):>6} of" + "".join(f"{text:>11}" for text in texts))
-    if arguments.report is not None:
-        reports.write({**result, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.live.capture.feed import Feed
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
 from poseloop.live.errors import PoseloopError
-from poseloop.live.output import report as reports
 from poseloop.live.process import Child, Message
 from poseloop.live.types import Pose
 
@@ -223,9 +222,7 @@ def main() -> int:
         print(f"  {title:<40}{row['n']:>8}" + "".join(f"{row[share]:>10.3f}" for share in ("p50", "p90", "p99")))
     print(f"  ratio of the medians {result['p50_ratio']:.3f}, median of the parts' {result['p50_ratio_of_parts']:.3f}")
     print(f"  frames recorded and missed: {result['recorded']}, messages lost: {result['messages_lost'] or 'none'}")
-    if arguments.report is not None:
-        result |= {"versions": reports.versions(), "machine": reports.machine()}
-        reports.write(result, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

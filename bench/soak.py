@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.bench.pipeline import Milliseconds, Probe
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
 from poseloop.live.errors import DataError
-from poseloop.live.output import report as reports
 
 __all__ = ["main", "memory_mb", "soak"]
 
@@ -152,8 +151,7 @@ def main() -> int:
     if grown is not None:
         print(f"memory grew by {grown} MB after the first part")
     print(f"p99 beside the bare run's: {ratio['first_third']} at first, {ratio['last_third']} at last")
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

@@ -25,12 +25,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.live.clock import now_ns
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.geometry.calibration import CameraModel
 from poseloop.live.geometry.triangulation import Triangulator
-from poseloop.live.output import report as reports
 
 __all__ = ["CLEAN", "errors", "main", "speed"]
 
@@ -245,8 +244,7 @@ def main() -> int:
             grown = f"{min(one['growth']):+.1%} to {max(one['growth']):+.1%}"
             print(f"{one['median_mm']:>8.3f} ({grown}) [{one['given_up']:.1%}]", end="")
         print()
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from poseloop.live.errors import DataError
-from poseloop.live.types import Colour, Float32
+from poseloop.live.types import Colour, Float32, Image
 from poseloop.train import drawing
 from poseloop.train.trackfiles import whole
 from poseloop.train.videos import Video
 
-__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "name", "save", "taken", "thumbnails"]
+__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "name", "save", "save_picture", "taken", "thumbnails"]
 
 How = Literal["uniform", "kmeans", "motion"]
 HOWS: tuple[How, ...] = ("kmeans", "uniform", "motion")
@@ -173,6 +173,13 @@ def name(number: int, length: int) -> str:
     return f"img{number:0{max(4, len(str(length - 1)))}d}.png"
 
 
+def save_picture(file: Path, picture: Image) -> None:
+    """Write a picture (H, W) or (H, W, 3) RGB as PNG, whole or not at all."""
+    ok, content = cv2.imencode(".png", drawing.as_bgr(picture))
+    with whole(file) as part:
+        part.write_bytes(content.tobytes() if ok else b"")
+
+
 def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> list[Path]:
     """Write frames as PNG, each whole or not at all.
 
@@ -190,9 +197,7 @@ def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> l
         if number in wanted:
             wanted.remove(number)
             file = folder / name(number, length)
-            ok, content = cv2.imencode(".png", drawing.as_bgr(video.picture(Colour.RGB)))
-            with whole(file) as part:
-                part.write_bytes(content.tobytes() if ok else b"")
+            save_picture(file, video.picture(Colour.RGB))
             files.append(file)
         if not wanted:
             return files

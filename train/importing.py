@@ -17,19 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import yaml
 from pydantic import ValidationError
 
 from poseloop.live.errors import DataError
-from poseloop.train import drawing, frames, labels, projects, videos
+from poseloop.train import frames, labels, projects, videos
 from poseloop.train.labelfiles import read_table
 from poseloop.train.labels import Labels
 from poseloop.train.labelwriter import write_labels
 from poseloop.train.projects import PICTURES, Project
-from poseloop.train.trackfiles import whole
 
 __all__ = ["Imported", "import_project"]
 
@@ -299,8 +297,5 @@ def _pictures(folder: Path, path: Path | None, wanted: Mapping[int, Any]) -> dic
     names = {}
     for number, frame in wanted.items():
         names[number] = f"img{number:04d}.png"
-        picture = np.asarray(frame.image, np.uint8)
-        ok, content = cv2.imencode(".png", drawing.as_bgr(picture))
-        with whole(folder / names[number]) as part:
-            part.write_bytes(content.tobytes() if ok else b"")
+        frames.save_picture(folder / names[number], np.asarray(frame.image, np.uint8))
     return names

@@ -44,13 +44,7 @@ def write_labels(
     needs("deeplabcut")
     import pandas
 
-    several = any(individual for individual, _ in columns)
-    header = [
-        (scorer, *((individual,) if several else ()), keypoint, coord)
-        for individual, keypoint in columns
-        for coord in ("x", "y")
-    ]
-    levels = ["scorer", *(["individuals"] if several else []), "bodyparts", "coords"]
+    levels, header = _header(scorer, columns, ("x", "y"))
     names = sorted(rows)
     table = pandas.DataFrame(
         np.array([rows[name].ravel() for name in names], np.float64).reshape(len(names), len(header)),
@@ -87,13 +81,7 @@ def write_guesses(
     needs("deeplabcut")
     import pandas
 
-    several = any(individual for individual, _ in columns)
-    header = [
-        (scorer, *((individual,) if several else ()), keypoint, coord)
-        for individual, keypoint in columns
-        for coord in ("x", "y", "likelihood")
-    ]
-    levels = ["scorer", *(["individuals"] if several else []), "bodyparts", "coords"]
+    levels, header = _header(scorer, columns, ("x", "y", "likelihood"))
     heads = [[level, "", "", *(column[number] for column in header)] for number, level in enumerate(levels)]
     kept = _unlabelled(folder, heads)
     values = {name: np.asarray(row, np.float64).ravel() for name, row in {**kept, **rows}.items()}
@@ -112,6 +100,19 @@ def write_guesses(
         for name in names:
             cells = ("" if value != value else value for value in values[name].tolist())
             writer.writerow([_FOLDER, folder.name, name, *cells])
+
+
+def _header(
+    scorer: str, columns: Sequence[tuple[str, str]], coords: Sequence[str]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Names of a table's levels, and what stands in them above each number: DeepLabCut's layout."""
+    several = any(individual for individual, _ in columns)
+    header = [
+        (scorer, *((individual,) if several else ()), keypoint, coord)
+        for individual, keypoint in columns
+        for coord in coords
+    ]
+    return ["scorer", *(["individuals"] if several else []), "bodyparts", "coords"], header
 
 
 def _unlabelled(folder: Path, heads: Sequence[Sequence[str]]) -> dict[str, npt.NDArray[np.float64]]:

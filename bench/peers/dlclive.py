@@ -23,10 +23,9 @@ import cv2
 import numpy as np
 
 from poseloop.bench.measuring import Times, ratio, summary
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.bench.peers.worker import Worker
 from poseloop.live.errors import DataError
-from poseloop.live.output import report as reports
 from poseloop.live.types import Colour, Image
 from poseloop.live.vision.coords import View
 from poseloop.live.vision.crop import Follow
@@ -181,8 +180,7 @@ def main() -> int:
                 row = measure(ours, graph, arguments.python, frames, arguments.threads, arguments.rounds)
                 result[key].append({"picture": list(size), **row})
                 _show(key, size, row)
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 

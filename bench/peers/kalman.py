@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from poseloop.bench.measuring import Times, ratio, summary
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.bench.peers.worker import Worker
 from poseloop.live.config import FilterTable
 from poseloop.live.motion.filters import Filter
-from poseloop.live.output import report as reports
 
 __all__ = ["main", "measure"]
 
@@ -67,8 +66,7 @@ def main() -> int:
         result["rows"].append(row)
         cells = "  ".join(f"{name} {taken['p50']:.4f}" for name, taken in row["ms"].items())
         print(f"{points:>3} keypoints, ms: {cells}  ({row['times_faster']['ratio']:.0f} times faster)")
-    if arguments.report is not None:
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save(result, arguments.report)
     return 0
 
 
