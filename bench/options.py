@@ -6,10 +6,11 @@ import argparse
 import re
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from poseloop.live import realtime
 from poseloop.live.output import report as reports
 
 __all__ = ["make_parser", "save"]
@@ -31,6 +32,7 @@ def make_parser(text: str | None, report: bool = True) -> argparse.ArgumentParse
     )
     if report:
         parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the numbers here, too")
+    parser.add_argument("--awake", action=_Awake, help="as realtime.awake does: keep processors from falling asleep")
     return parser
 
 
@@ -41,7 +43,24 @@ def save(result: Mapping[str, Any], file: Path | None) -> None:
         DataError: it cannot be written.
     """
     if file is not None:
-        reports.write({**result, "versions": reports.versions(), "machine": reports.machine()}, file)
+        about = {"awake": realtime.is_awake(), "versions": reports.versions(), "machine": reports.machine()}
+        reports.write({**result, **about}, file)
+
+
+class _Awake(argparse.Action):
+    """For the whole process, and all that it starts."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **others: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, **others)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        try:
+            realtime.stay_awake()
+        except OSError as error:
+            parser.error(f"{option}: {error.strerror}")
+        setattr(namespace, self.dest, True)
 
 
 def _fill(text: str, width: int) -> str:

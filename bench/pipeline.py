@@ -214,8 +214,8 @@ def main() -> int:
         arguments.cameras,
     )
     size = f"{result['cameras']} x {result['width']}x{result['height']}"
-    print(f"\n{result['model']}, {size}, {fps:g} a second, {result['threads']} thread(s), ", end="")
-    print(f"{result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
+    print(f"\n{result['model']}, {size}, {fps:g} a second, {result['threads']} thread(s)", end="")
+    print(f"{', awake' * arguments.awake}, {result['frames']} frames; ms{'p50':>14}{'p99':>10}{'p99.9':>10}")
     for title, key in (
         ("last frame in slot to pose on socket", "frame_to_socket_ms"),
         ("last frame in slot to another process", "frame_to_received_ms"),

@@ -145,6 +145,7 @@ def permissions(rig: Rig | None) -> Iterator[Finding]:
         ("priority high", "realtime.prioritise('high')", asked is not None and asked.priority == "high"),
         ("priority realtime", "realtime.prioritise('realtime')", asked is not None and asked.priority == "realtime"),
         ("locked memory", "realtime.lock_memory()", asked is not None and asked.lock_memory),
+        ("awake", "realtime.stay_awake()", asked is not None and asked.awake),
     ):
         done = subprocess.run(
             [sys.executable, "-c", _TRY.format(call)], capture_output=True, text=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""What a process can ask of the operating system so that nothing holds it up: priority, cores, locked memory.
+"""What a process can ask of the operating system so that nothing holds it up: priority, cores, memory, no idle states.
 
 What was asked for is read back: Windows grants less than it was asked for without a word.
 """
@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from poseloop.live.config import Realtime
 from poseloop.live.errors import ConfigError
 
-__all__ = ["apply", "lock_memory", "pin", "prioritise"]
+__all__ = ["apply", "is_awake", "lock_memory", "pin", "prioritise", "stay_awake"]
 
 _FIFO_PRIORITY = 50
 """The middle of 1..99: above everything ordinary, below the kernel's own threads that serve disk and network."""
 
 _NICE = -10
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+_LATENCY = Path("/dev/cpu_dma_latency")
+"""Linux holds processors out of idle states that take longer to leave than the µs that stand here (an int32), for as
+long as the file stays open."""
+_held: list[BinaryIO] = []
 _WINDOWS_CLASSES = {"high": 0x80, "realtime": 0x100}
 """HIGH_PRIORITY_CLASS and REALTIME_PRIORITY_CLASS of SetPriorityClass."""
 
@@ -44,6 +50,8 @@ def apply(settings: Realtime, cores: Iterable[int]) -> list[str]:
         wanted.append(("cores", lambda: pin(cores)))
     if settings.lock_memory:
         wanted.append(("lock_memory", lock_memory))
+    if settings.awake:
+        wanted.append(("awake", stay_awake))
     if settings.priority != "normal":
         wanted.append(("priority", lambda: prioritise(settings.priority)))
     refused = []
@@ -115,6 +123,35 @@ def lock_memory() -> None:
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE):
         number = ctypes.get_errno()
         raise _refused(f"mlockall: {os.strerror(number)}", "- memlock unlimited")
+
+
+def is_awake() -> bool:
+    """True from `stay_awake` on."""
+    return bool(_held)
+
+
+def stay_awake() -> None:
+    """Keep all processors of this computer out of idle states until this process ends: they wait at full power.
+
+    A processor that sleeps between two frames wakes up late, and slow: caches, clock and, in a virtual machine, the
+    host have to come back first. Method: Linux' PM QoS, as audio programs and ``cyclictest`` use it.
+
+    Raises:
+        OSError: not permitted, or not possible on this system.
+    """
+    if _held:
+        return
+    if not _LATENCY.exists():
+        raise OSError(0, f"holding processors awake is not available here: there is no {_LATENCY}")
+    try:
+        file = _LATENCY.open("r+b", buffering=0)
+    except PermissionError:
+        rule = f'KERNEL=="{_LATENCY.name}", MODE="0666"'
+        raise OSError(
+            0, f"{_LATENCY} is not permitted; write {rule} into /etc/udev/rules.d/99-poseloop.rules and restart"
+        ) from None
+    file.write(struct.pack("i", 0))
+    _held.append(file)
 
 
 def _refused(what: str, limit: str) -> OSError:

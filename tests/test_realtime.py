@@ -2,14 +2,17 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from poseloop.live import realtime
 from poseloop.live.config import Realtime
 
+LIMIT = Path("/dev/cpu_dma_latency")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 
 SCRIPT = """
@@ -60,6 +63,27 @@ def test_what_is_permitted_is_got() -> None:
     assert json.loads(ask(priority="high").stdout)["nice"] == -10
 
 
+@pytest.mark.skipif(not may_all() or not LIMIT.exists(), reason="needs permission")
+def test_processors_stay_awake_until_the_process_ends() -> None:
+    """What the system holds to, in µs, is read from a second handle; 2000 seconds is its word for "whatever"."""
+    anything = 2_000_000_000
+    assert wake_up_limit() == anything
+    script = (
+        "from poseloop.live.realtime import stay_awake; stay_awake(); stay_awake(); print('held', flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert wake_up_limit() == 0
+        process.kill()
+    assert wake_up_limit() == anything
+
+
+def wake_up_limit() -> int:
+    with LIMIT.open("rb", buffering=0) as file:
+        return int(struct.unpack("i", file.read(4))[0])
+
+
 @LINUX
 @pytest.mark.parametrize(
     ("values", "expected"),
@@ -67,6 +91,7 @@ def test_what_is_permitted_is_got() -> None:
         ({"priority": "realtime"}, "SCHED_FIFO is not permitted; add the line '<user> - rtprio 50'"),
         ({"priority": "high"}, "nice -10 is not permitted"),
         ({"lock_memory": True}, "mlockall"),
+        ({"awake": True}, "/dev/cpu_dma_latency"),
         ({"engine_cores": [4000]}, "but got [4000]"),
     ],
 )

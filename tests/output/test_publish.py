@@ -110,6 +110,9 @@ def test_a_silent_endpoint_and_a_wrong_one_are_named() -> None:
 
 def test_a_stranger_on_the_socket_is_refused(publisher: Publisher) -> None:
     with connected(publisher) as subscriber:
-        publisher._poses.send_multipart((b"pose",))
-        with pytest.raises(DataError, match="two parts"):
-            list(subscriber)
+        for parts in ((b"pose",), (b"pose", b"", b"and more", b"")):
+            publisher._poses.send_multipart(parts)
+            with pytest.raises(DataError, match=f"two parts .* has {len(parts)}"):
+                list(subscriber)
+        publisher.send_end(0)
+        assert list(subscriber) == []
