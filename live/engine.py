@@ -164,8 +164,9 @@ class Engine:
             camera.name: Ring(its.shape, live_slots(its.fps, sync.wait_ms), recorder_slots(its.fps, buffer_ms))
             for camera, its in zip(self.cameras, formats, strict=True)
         }
-        for ring in self._rings.values():
+        for number, ring in enumerate(self._rings.values()):
             opened.callback(ring.close)
+            self.network.bind(number, ring.pictures)
         self.sync = Synchroniser(
             list(self.rig.cameras),
             lambda frame: self._rings[frame.camera].release(frame.slot),

@@ -260,6 +260,18 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
+class Binds(Protocol):
+    """A runtime that can read pictures where they lie, not only in its own array. Optional: others have them copied."""
+
+    def bind(self, images: Image) -> bool:
+        """Let ``run`` read this array, too, without a copy; False: it cannot, and copies as before.
+
+        Args:
+            images: contiguous uint8 of the opened shape; it stays where it is until ``close``.
+        """
+
+
+@runtime_checkable
 class Experiment(Protocol):
     """An experiment's rule: poses in, commands out (users inherit from `poseloop.protocols.Protocol`).
 

@@ -219,6 +219,11 @@ class Ring:
         """The slot's image, for the driver that fills it."""
         return self._writable[slot]
 
+    @property
+    def pictures(self) -> Sequence[Image]:
+        """What `readable` gives for each slot: always the same arrays."""
+        return tuple(self._readable)
+
     def readable(self, slot: int) -> Image:
         """The same memory, read-only, for everybody else."""
         return self._readable[slot]

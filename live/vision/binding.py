@@ -38,7 +38,7 @@ class Binding:
 
     def __init__(self, ort: Any, session: Any, shape: tuple[int, int, int, int], gpu: bool) -> None:
         self.images: Image = np.zeros(shape, np.uint8)
-        """(B, H, W, c): write pictures here, then `run`."""
+        """(B, H, W, c): write pictures here, then `run` it."""
         self._ort = ort
         self._session = session
         self._input = session.get_inputs()[0].name
@@ -60,20 +60,39 @@ class Binding:
             for array in memory:
                 self._pins.lock(array)
             self._bound = [ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for array in memory]
-        self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(self._input, self._bound[0])
-        for name, value in zip(names, self._bound[1:], strict=True):
-            self._binding.bind_ortvalue_output(name, value)
+        self._binding = self._bind(self._bound[0])
+        self._others: dict[int, tuple[Image, Any]] = {}
+        """Of each further array, by its identity: the array itself, which keeps that, and its binding."""
 
     @property
     def page_locked(self) -> bool:
         """Whether a GPU fetches the pictures without a copy in between; False on a CPU."""
         return self._pins is not None and self._pins.all
 
-    def run(self) -> Mapping[str, Float32]:
-        """Run on what stands in `images`, and return `outputs`."""
+    def bind(self, images: Image) -> bool:
+        """Let `run` read another array where it lies; False on a GPU, whose pictures travel from `images`."""
+        if self._pins is not None:
+            return False
+        self._others[id(images)] = images, self._bind(self._ort.OrtValue.ortvalue_from_numpy(images))
+        return True
+
+    def reads(self, images: Image) -> bool:
+        """Can `run` read this array without a copy?"""
+        return images is self.images or id(images) in self._others
+
+    def _bind(self, images: Any) -> Any:
+        """All outputs, and this input, both as ONNX Runtime's values."""
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._input, images)
+        for name, value in zip(self.outputs, self._bound[1:], strict=True):
+            binding.bind_ortvalue_output(name, value)
+        return binding
+
+    def run(self, images: Image) -> Mapping[str, Float32]:
+        """Run on an array that it `reads`, and return `outputs`."""
         if self._pins is None:
-            self._session.run_with_iobinding(self._binding)
+            other = self._others.get(id(images))
+            self._session.run_with_iobinding(self._binding if other is None else other[1])
             return self.outputs
         self._bound[0].update_inplace(self.images)
         self._session.run_with_iobinding(self._binding)

@@ -111,6 +111,12 @@ class Placement:
         """Raw pixels for one network pixel, along x and y."""
         return self.part_width / self.width, self.part_height / self.height
 
+    def shows_all_of(self, view: View) -> bool:
+        """Is the network shown the whole raw image as it is, nothing cut off, resized or padded?"""
+        content = (self.width, self.height)
+        whole = (self.x, self.y, self.part_width, self.part_height) == (0, 0, view.width, view.height)
+        return whole and content == (view.width, view.height) == (self.padded_width, self.padded_height)
+
     def cells_to_image(self, stride: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Factor and offset, each for x and y, of the line from cells to the raw image; stride 1: from pixels."""
         step_x, step_y = (stride * s for s in self.scale)

@@ -20,8 +20,8 @@ import numpy as np
 
 from poseloop.live import plugins
 from poseloop.live.errors import ModelError
-from poseloop.live.interfaces import Runtime
-from poseloop.live.types import Colour, Image, Keypoints
+from poseloop.live.interfaces import Binds, Runtime
+from poseloop.live.types import Colour, Float32, Image, Keypoints
 from poseloop.live.vision.coords import Placement, Track, View, place
 from poseloop.live.vision.crop import Follow, Follower
 from poseloop.live.vision.individuals import keep_places
@@ -91,7 +91,9 @@ class Network:
         self._passes: list[Pass] = []
         self._cameras: list[Feed] = []
         self._followers: list[Follower] = []
-        self._last = np.zeros((0, individuals, 0, 2), np.float32)
+        self._unseen_xy: Float32 = np.zeros((0, individuals, 0, 2), np.float32)
+        self._unseen_score: Float32 = np.zeros((0, individuals, 0), np.float32)
+        self._last = self._unseen_xy
         self._fresh = np.zeros((0, individuals, 0), np.bool_)
 
     @classmethod
@@ -205,6 +207,32 @@ class Network:
         self._prepare(tuple(views), follow)
         self._fixed = True
 
+    def bind(self, camera: int, pictures: Sequence[Image]) -> bool:
+        """Read a camera's pictures where they lie, if they come in these arrays; call it after `prepare`.
+
+        That spares the copy into the network's input. It is possible where the network is shown one camera's whole
+        pictures as they are, and the runtime can do it; everything else is copied as before.
+
+        Args:
+            camera: number, in the order of the views.
+            pictures: contiguous uint8 like the view; they stay where they are until `close`, and none is written to
+                from `load` until `run` is done.
+
+        Returns:
+            Whether they are read in place.
+        """
+        feed, view = self._cameras[camera], self._views[camera]
+        whole = Placement.of(view, self._info.size_multiple).shows_all_of(view) and view.colour is self._info.colour
+        runtime = feed.into.runtime
+        if self._follow is not None or not whole or len(feed.into.images) > 1 or not isinstance(runtime, Binds):
+            return False
+        for picture in pictures:
+            images = picture.reshape(feed.into.images.shape)
+            if not runtime.bind(images):
+                return False
+            feed.bound[id(picture)] = picture, images
+        return True
+
     def infer(self, images: Sequence[Image | None] | Image) -> Keypoints:
         """Find the keypoints in one picture of every camera.
 
@@ -262,14 +290,12 @@ class Network:
 
     def decode(self) -> Keypoints:
         """Turn the outputs of the last run into fresh, read-only keypoints; shapes as in `infer`."""
-        cameras, points = len(self._cameras), len(self._info.keypoints)
-        xy = np.full((cameras, self._individuals, points, 2), np.nan, np.float32)
-        score = np.full((cameras, self._individuals, points), np.nan, np.float32)
+        xy, score = self._unseen_xy.copy(), self._unseen_score.copy()
         for one in self._passes:
             one.decode()
             one.write(xy, score)
         if self._individuals > 1:
-            for number in range(cameras):
+            for number in range(len(self._cameras)):
                 keep_places(xy[number], score[number], self._last[number], self._fresh[number])
         for number, follower in enumerate(self._followers):
             follower.update(xy[number, 0], score[number, 0])
@@ -325,7 +351,10 @@ class Network:
             raise
         self._views, self._follow = views, follow
         points = len(self._info.keypoints)
-        self._last = np.full((len(views), self._individuals, points, 2), np.nan, np.float32)
+        # Copied for every pose: that is quicker than np.full.
+        self._unseen_xy = np.full((len(views), self._individuals, points, 2), np.nan, np.float32)
+        self._unseen_score = self._unseen_xy[..., 0].copy()
+        self._last = self._unseen_xy.copy()
         self._fresh = np.zeros((len(views), self._individuals, points), np.bool_)
         # Compiles everything, or fetches it from numba's cache, before the first frame comes.
         for one in self._passes:
@@ -365,9 +394,9 @@ class Network:
                     crops,
                     camera,
                     place(views[camera], tracks[camera].part, info.colour, crops.images[camera]),
-                    self._followers[camera],
-                    search,
-                    place(whole[camera], placements[camera], info.colour, search.images[0]),
+                    follower=self._followers[camera],
+                    search=search,
+                    write_search=place(whole[camera], placements[camera], info.colour, search.images[0]),
                 )
         self._cameras = [feeds[camera] for camera in everyone]
 

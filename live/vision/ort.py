@@ -85,19 +85,24 @@ class OnnxRuntime:
         """Images (B, H, W, c) of the opened shape to the model's outputs by name, the same arrays every time.
 
         Args:
-            images: the array that `open` returned; another one is copied into it.
+            images: the array that `open` returned, or one that was bound; another one is copied into the first.
         """
         binding = self._binding
         if binding is None:
             raise ModelError(f"{self._model}: expected it to be open, but it is closed")
-        if images is not binding.images:
+        if not binding.reads(images):
             if images.shape != binding.images.shape:
                 # NumPy would spread one picture over a batch.
                 raise ModelError(
                     f"{self._model}: expected images {list(binding.images.shape)}, but got {list(images.shape)}"
                 )
             np.copyto(binding.images, images)
-        return binding.run()
+            images = binding.images
+        return binding.run(images)
+
+    def bind(self, images: Image) -> bool:
+        """Let `run` read this array, too, where it lies; see `poseloop.live.interfaces.Binds`."""
+        return self._binding is not None and self._binding.bind(images)
 
     def close(self) -> None:
         """Free the session; idempotent."""
@@ -111,7 +116,7 @@ class OnnxRuntime:
         try:
             binding = Binding(_onnxruntime(), session, shape, gpu)
             for _ in range(_WARM_UP_RUNS):
-                binding.run()
+                binding.run(binding.images)
         except Exception as error:
             # Its exceptions have no root of their own, so that nothing narrower can be caught.
             if binding is not None:

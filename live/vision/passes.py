@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,8 @@ class Pass:
     decoder: Callable[[Mapping[str, Float32]], None] = lambda _: None
     outputs: Mapping[str, Float32] | None = None
     """Of the last run, until they are decoded."""
+    elsewhere: Image | None = None
+    """A picture that the runtime reads where it lies, in place of `images`."""
 
     @classmethod
     def of(
@@ -107,6 +109,7 @@ class Pass:
         """Forget which pictures were loaded."""
         self.shown[:] = False
         self.loaded = 0
+        self.elsewhere = None
 
     def show(self, number: int) -> None:
         """Note that a camera's picture has been written into `images`."""
@@ -120,7 +123,7 @@ class Pass:
     def run(self) -> None:
         """Run the network, if there is anything to see."""
         if self.loaded:
-            self.outputs = self.runtime.run(self.images)
+            self.outputs = self.runtime.run(self.images if self.elsewhere is None else self.elsewhere)
             if self.at_once:
                 self.decode()
 
@@ -146,10 +149,16 @@ class Feed:
     number: int
     """Which picture of that pass is this camera's."""
     write: Writer
+    bound: dict[int, tuple[Image, Image]] = field(default_factory=dict)
+    """By a picture's identity, which it keeps while it stands here: the picture, and the same memory as an input."""
 
     def load(self, image: Image) -> None:
-        """Copy the part of a picture that is to be seen into the network's input."""
-        self.write(image)
+        """Copy the part of a picture that is to be seen into the network's input, unless it can be read in place."""
+        bound = self.bound.get(id(image))
+        if bound is None:
+            self.write(image)
+        else:
+            self.into.elsewhere = bound[1]
         self.into.show(self.number)
 
 
@@ -157,10 +166,10 @@ class Feed:
 class FollowingFeed(Feed):
     """The same where a crop follows the animal."""
 
-    follower: Follower
-    search: Pass
+    follower: Follower = field(kw_only=True)
+    search: Pass = field(kw_only=True)
     """Of the whole picture."""
-    write_search: Writer
+    write_search: Writer = field(kw_only=True)
 
     def load(self, image: Image) -> None:
         """Copy the crop, or the whole picture while the animal is lost."""

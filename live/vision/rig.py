@@ -110,6 +110,20 @@ class RigNetwork:
             for network, table, numbers, _ in self._parts
         ]
 
+    def bind(self, camera: int, pictures: Sequence[Image]) -> bool:
+        """Read a camera's pictures where they lie, if they come in these arrays; see `Network.bind`.
+
+        Args:
+            camera: number, in rig order.
+            pictures: like those that it delivers.
+
+        Returns:
+            Whether they are read in place.
+        """
+        return any(
+            network.bind(numbers.index(camera), pictures) for network, _, numbers, _ in self._parts if camera in numbers
+        )
+
     def load(self, images: Sequence[Image | None]) -> None:
         """Copy the pictures into the networks' inputs: one for each camera, None = missed.
 
