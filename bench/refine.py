@@ -7,8 +7,9 @@ round, frames are added whose labels were there all along: chosen by the last mo
 chooses, or at random. Both begin with the same model. The frames are single pictures, not a film, so of all doubts only
 the score counts, and the pictures' diversity.
 
-Five seeds of 1,000 steps take hours on two cores. The report is written after every training, and a run that is
-repeated with the same report goes on from there.
+A network that only has to choose may be trained for less long than those that are compared (``--last-steps``). Five
+seeds of 1,000 steps take hours on two cores; the last rounds come first. The report is written after every training,
+and a run that is repeated with the same report goes on from there.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from poseloop.train.labels import LabelledFrame, Labels
 from poseloop.train.labelwriter import write_labels
 from poseloop.train.recipe import Recipe, train
 
-__all__ = ["WAYS", "Choose", "by_chance", "by_doubt", "main", "play", "subset", "summary"]
+__all__ = ["WAYS", "by_chance", "by_doubt", "main", "play", "subset", "summary"]
 
 WAYS = ("refine", "random")
 _SMALL = (32, 24)
@@ -41,18 +42,15 @@ _SMALL = (32, 24)
 _TEST = 1 / 3
 _HELD_OUT = 0.1
 
-Choose = Callable[[Path, Labels, int, int], list[str]]
-"""(model, frames that may be chosen, how many, seed) → names."""
 
-
-def by_chance(model: Path, pool: Labels, count: int, seed: int) -> list[str]:
-    """Choose at random."""
+def by_chance(pool: Labels, count: int, seed: int) -> list[str]:
+    """Choose names of frames at random."""
     names = [frame.name for frame in pool.frames]
     return [str(name) for name in np.random.default_rng(seed).permutation(names)[:count]]
 
 
 def by_doubt(model: Path, pool: Labels, count: int, seed: int) -> list[str]:
-    """Choose as `poseloop refine` does."""
+    """Choose names of frames as `poseloop refine` does."""
     with Network.open(model) as network:
         found = evaluate.predict(network, pool)
         poses: Float32 = np.concatenate([found.xy, found.score[..., None]], axis=-1).astype(np.float32)[:, None]
@@ -83,50 +81,58 @@ def subset(project: Labels, names: Sequence[str], folder: Path) -> Path:
 
 def play(
     project: Labels,
-    learn: Callable[[Path, Path, int], object],
-    choices: dict[str, Choose],
+    learn: Callable[[Path, Path, int, bool], object],
     seed: int,
     start: int,
     rounds: int,
     count: int,
     known: dict[str, dict[str, Any]],
     done: Callable[[], object] = lambda: None,
+    between: bool = True,
 ) -> None:
-    """Play one seed of every way.
+    """Play one seed, both ways.
 
     Args:
         project: all labels.
-        learn: (project, model to write, seed) trains a network.
-        choices: way → how frames are chosen.
+        learn: (project, model to write, seed, whether it is the last round) trains a network.
         seed: of test, start and training.
         start: frames at first.
         rounds: that follow.
         count: frames of each.
         known: ``seed way round`` → frames and error; what is there is not done again, what is new is added.
         done: called after every training.
+        between: also train on what chance has chosen before the last round, which only the curve needs.
     """
     rest, test = labels.split(project, _TEST, seed)
     order = np.random.default_rng(seed).permutation([frame.name for frame in rest.frames])
-    first = [str(name) for name in order[:start]]
-    for way in choices:
-        names = list(first)
-        for turn in range(rounds + 1):
-            # Both ways begin with the same frames, so the first model is the same.
-            key = f"{seed} {way if turn else 'start'} {turn}"
-            if key not in known:
-                with tempfile.TemporaryDirectory() as place:
-                    model = Path(place) / "model.onnx"
-                    learn(subset(project, names, Path(place) / "project"), model, seed)
-                    with Network.open(model) as network:
-                        found = evaluate.measure(evaluate.predict(network, test), network.info.gate)
-                    pool = rest.only({frame.name for frame in rest.frames} - set(names))
-                    # The first model chooses for both, every later one for its own way.
-                    asking = {} if turn == rounds else choices if turn == 0 else {way: choices[way]}
-                    following = {one: ask(model, pool, count, seed) for one, ask in asking.items()}
-                error = {"error_px": found["rmse_px"], "median_px": found["median_px"]}
-                known[key] = {"frames": len(names), **error, "next": following}
-                done()
-            names += known[key]["next"].get(way, [])
+
+    def left(names: Sequence[str]) -> Labels:
+        return rest.only({frame.name for frame in rest.frames} - set(names))
+
+    def trained(way: str, turn: int, names: Sequence[str]) -> list[str]:
+        """Train on these, if that was not done, and return what the model would have labelled next."""
+        # Both ways begin with the same frames, so the first model is the same.
+        key = f"{seed} {way if turn else 'start'} {turn}"
+        if key not in known:
+            with tempfile.TemporaryDirectory() as place:
+                model = Path(place) / "model.onnx"
+                learn(subset(project, names, Path(place) / "project"), model, seed, turn == rounds)
+                with Network.open(model) as network:
+                    found = evaluate.measure(evaluate.predict(network, test), network.info.gate)
+                asks = way == "refine" and turn < rounds
+                asked = by_doubt(model, left(names), count, seed) if asks else []
+            error = {"error_px": found["rmse_px"], "median_px": found["median_px"]}
+            known[key] = {"frames": len(names), **error, "next": asked}
+            done()
+        return list(known[key]["next"])
+
+    refined, random = [[str(name) for name in order[:start]]], [[str(name) for name in order[:start]]]
+    for turn in range(rounds):
+        refined.append(refined[turn] + trained("refine", turn, refined[turn]))
+        random.append(random[turn] + by_chance(left(random[turn]), count, seed))
+    for turn in (rounds, *(range(1, rounds) if between else ())):
+        trained("refine", turn, refined[turn])
+        trained("random", turn, random[turn])
 
 
 def summary(known: dict[str, dict[str, Any]]) -> list[tuple[int, str, list[float]]]:
@@ -165,6 +171,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of the trunk; without it random")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1000, help="of each training (default: 1000)")
+    parser.add_argument("--last-steps", type=int, help="of those of the last round (default: the same)")
     parser.add_argument("--start", type=int, default=15, help="frames at first (default: 15)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=10, help="frames of each round (default: 10)")
@@ -173,14 +180,15 @@ def main() -> int:
     from poseloop.train.fit import Plan
     from poseloop.train.model import Architecture
 
-    def learn(folder: Path, out: Path, seed: int) -> None:
-        plan = Plan(steps=arguments.steps, seed=seed, evaluations=0)
+    def learn(folder: Path, out: Path, seed: int, last: bool) -> None:
+        steps = arguments.last_steps if last else arguments.steps
+        plan = Plan(steps=steps, seed=seed, evaluations=0)
         train(Recipe(folder, out, plan, Architecture(), arguments.weights, test_share=_HELD_OUT))
 
+    arguments.last_steps = arguments.last_steps or arguments.steps
     project = labels.read(arguments.project)
-    settings = {key: getattr(arguments, key) for key in ("steps", "start", "rounds", "count")} | {
-        "data": project.digest
-    }
+    named = ("steps", "last_steps", "start", "rounds", "count")
+    settings = {key: getattr(arguments, key) for key in named} | {"data": project.digest}
     known: dict[str, dict[str, Any]] = {}
     file: Path | None = arguments.report
     if file is not None and file.is_file():
@@ -195,18 +203,10 @@ def main() -> int:
             about = {"versions": reports.versions(), "machine": reports.machine()}
             reports.write({"settings": settings, "results": known, **about}, file)
 
-    for seed in range(arguments.seeds):
-        play(
-            project,
-            learn,
-            {"refine": by_doubt, "random": by_chance},
-            seed,
-            arguments.start,
-            arguments.rounds,
-            arguments.count,
-            known,
-            keep,
-        )
+    for between in (False, True):
+        for seed in range(arguments.seeds):
+            rounds = arguments.start, arguments.rounds, arguments.count
+            play(project, learn, seed, *rounds, known, keep, between)
     print(f"\n{'frames':>6}  {'way':<7}  {'mean px':>8}  {'spread':>8}  {'seeds':>5}")
     for frames, way, errors in summary(known):
         spread = f"{np.std(errors, ddof=1):.2f}" if len(errors) > 1 else "-"

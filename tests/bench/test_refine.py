@@ -33,8 +33,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Labels:
 
 def test_both_ways_begin_alike_and_learn_what_they_asked_for(project: Labels, tmp_path: Path) -> None:
     learned: list[set[str]] = []
+    last: list[bool] = []
 
-    def learn(folder: Path, model: Path, seed: int) -> None:
+    def learn(folder: Path, model: Path, seed: int, is_last: bool) -> None:
+        last.append(is_last)
         given = labels.read(folder)
         for frame in given.frames:
             (same,) = [one for one in project.frames if one.name == frame.name]
@@ -43,13 +45,14 @@ def test_both_ways_begin_alike_and_learn_what_they_asked_for(project: Labels, tm
         Tiny(colour=Colour.RGB, keypoints=NAMES).save(model.parent, model.name)
 
     known: dict[str, dict[str, Any]] = {}
-    ways = {"refine": refine.by_doubt, "random": refine.by_chance}
-    refine.play(project, learn, ways, 0, start=6, rounds=2, count=4, known=known)
-    assert [len(names) for names in learned] == [6, 10, 14, 10, 14]
+    refine.play(project, learn, 0, start=6, rounds=2, count=4, known=known, between=False)
+    refine.play(project, learn, 0, start=6, rounds=2, count=4, known=known)
+    assert [len(names) for names in learned] == [6, 10, 14, 14, 10]
+    assert last == [False, False, True, True, False]
     test = {frame.name for frame in labels.split(project, 1 / 3, 0)[1].frames}
     assert not set().union(*learned) & test, "a test frame was learned"
     assert learned[0] < learned[1] < learned[2]
-    assert learned[0] < learned[3] < learned[4]
+    assert learned[0] < learned[4] < learned[3]
     dim = {name for name in learned[1] - learned[0] if int(name[-8:-4]) >= 20}
     # Of the three that may be chosen.
     assert len(dim) >= 2
@@ -61,7 +64,7 @@ def test_both_ways_begin_alike_and_learn_what_they_asked_for(project: Labels, tm
         (14, "refine"),
     ]
     # What is known is not learned again.
-    refine.play(project, learn, ways, 0, start=6, rounds=2, count=4, known=known)
+    refine.play(project, learn, 0, start=6, rounds=2, count=4, known=known)
     assert len(learned) == 5
     refine.draw(known, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
