@@ -310,3 +310,56 @@ def test_an_output_that_is_missing_is_named(tmp_path: Path, method: str) -> None
 def test_a_picture_smaller_than_the_multiple_still_runs(tmp_path: Path) -> None:
     found = opened(tmp_path, size_multiple=32).infer([np.full((3, 5), 255, np.uint8)])
     assert 0 <= found.xy[0, 0, 0, 0] <= 4
+
+
+@pytest.mark.parametrize("colour", [Colour.GREY, Colour.RGB])
+def test_pictures_are_read_where_they_lie(tmp_path: Path, colour: Colour) -> None:
+    """Every slot gives its own points, and what comes in another array is copied as before."""
+    channels = () if colour is Colour.GREY else (3,)
+    slots = np.zeros((3, 64, 96, *channels), np.uint8)
+    places = [(40, 30), (60, 20), (20, 50)]
+    for slot, (x, y) in zip(slots, places, strict=True):
+        slot[:] = spot(64, 96, x, y).reshape(64, 96, *(1,) * len(channels))
+    slots.flags.writeable = False
+    pictures = list(slots)
+    keypoints = ("spot",) if colour is Colour.GREY else ("r", "g", "b")
+    with opened(tmp_path, colour=colour, keypoints=keypoints) as network:
+        network.prepare([View(64, 96, colour)])
+        copied = [network.infer([picture.copy()]).xy for picture in pictures]
+        assert network.bind(0, pictures)
+        feed = network._cameras[0]
+        feed.write = refuse
+        for number in (2, 0, 1, 0):
+            np.testing.assert_array_equal(network.infer([pictures[number]]).xy, copied[number])
+        with pytest.raises(AssertionError, match="copied"):
+            network.infer([pictures[0].copy()])
+
+
+def refuse(*_: Any) -> None:
+    raise AssertionError("copied")
+
+
+def test_pictures_that_come_elsewhere_are_copied_again(tmp_path: Path) -> None:
+    first, second = spot(64, 96, 40, 30), spot(64, 96, 60, 20)
+    with opened(tmp_path) as network:
+        network.prepare([View(64, 96, Colour.GREY)])
+        assert network.bind(0, [first])
+        for picture, place in ((first, (40, 30)), (second, (60, 20)), (first, (40, 30)), (second, (60, 20))):
+            np.testing.assert_allclose(network.infer([picture]).xy[0, 0, 0], place, atol=HALF_CELL_PX)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        [View(64, 96, Colour.GREY, crop=(0, 0, 96, 60))],
+        [View(64, 96, Colour.GREY, size=(48, 32))],
+        [View(62, 96, Colour.GREY)],
+        [View(64, 96, Colour.RGB)],
+        [View(64, 96, Colour.GREY)] * 2,
+    ],
+    ids=["cut", "resized", "padded", "colour", "two cameras in one run"],
+)
+def test_pictures_that_the_network_is_not_shown_as_they_are_must_be_copied(tmp_path: Path, views: list[View]) -> None:
+    with opened(tmp_path) as network:
+        network.prepare(views)
+        assert not network.bind(0, [np.zeros(views[0].shape, np.uint8)])
