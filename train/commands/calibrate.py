@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("calibration.toml"), help="default: calibration.toml")
     parser.add_argument("--format", choices=formats.FORMATS, help="default: poseloop; opencv if --out ends in .yaml")
     parser.add_argument(
+        "--unit", choices=tuple(formats.UNITS_MM), help="of the lengths in anipose's file that is read (default: mm)"
+    )
+    parser.add_argument(
         "--fisheye", action="append", default=[], metavar="CAMERA", help="has a fisheye lens; 'all' for every camera"
     )
     parser.add_argument(
@@ -103,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.repair is not None:
         return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
-        cameras = formats.read(Path(arguments.source[0]))
+        cameras = formats.read(Path(arguments.source[0]), arguments.unit)
         formats.write(cameras, arguments.out, kind)
         print(f"{arguments.out}: {len(cameras.names)} cameras, {', '.join(cameras.names)} ({kind})")
         return 0
@@ -140,7 +143,7 @@ def _film(arguments: argparse.Namespace) -> Path:
 
 def _repair(arguments: argparse.Namespace, kind: str) -> int:
     files = dict(word.partition("=")[::2] for word in arguments.source)
-    old = formats.read(arguments.repair)
+    old = formats.read(arguments.repair, arguments.unit)
     if set(files) != set(old.names) or not all(files.values()):
         raise ConfigError(
             f"--repair: expected CAMERA=TRACKS.h5 for each of {', '.join(old.names)}, but got "
@@ -318,7 +321,7 @@ class _Calibrate:
         fisheye = ["all" in arguments.fisheye or name in arguments.fisheye for name in self._names]
         given = {}
         if arguments.given is not None:
-            known = formats.read(arguments.given)
+            known = formats.read(arguments.given, places=False)
             for camera, sightings in ((c, s) for c in known.cameras for s in self._sightings if s.camera == c.name):
                 if camera.size != sightings.size:
                     raise CalibrationError(
