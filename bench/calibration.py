@@ -79,7 +79,7 @@ def stereo(data: Path, scratch: Path) -> Iterator[Row]:
     """A chessboard, two cameras."""
     from scipy.io import loadmat
 
-    folder = data / "stereo_chessboard"
+    folder = data / _FOLDERS["stereo"]
     board = scratch / "board.toml"
     board.write_text('type = "chessboard"\ncorners = [9, 6]\nsquare_mm = 30\n', encoding="utf-8")
     done = _calibrate(scratch, folder, "--board", board)
@@ -97,7 +97,7 @@ def stereo(data: Path, scratch: Path) -> Iterator[Row]:
 
 def mouse(data: Path, scratch: Path) -> Iterator[Row]:
     """A ChArUco board and a mouse, four cameras."""
-    folder = data / "sleap_anipose_mouse4cam" / "minimal_session"
+    folder = data / _FOLDERS["mouse"] / "minimal_session"
     done = _calibrate(scratch, folder, "--board", folder / "board.toml", "--world", "floor:0")
     cameras = done.cameras()
     misses = {name: float(row["median_abs_px"]) for name, row in done.report["cameras"].items()}
@@ -125,7 +125,7 @@ def mouse(data: Path, scratch: Path) -> Iterator[Row]:
 
 def caliscope(data: Path, scratch: Path) -> Iterator[Row]:
     """Videos of a moving board, four cameras."""
-    folder = data / "caliscope_charuco_4cam_A"
+    folder = data / _FOLDERS["caliscope"]
     videos = folder / "charuco_calibration" / "calibration" / "extrinsic"
     board = folder / "charuco_calibration" / "charuco.toml"
     array = folder / "charuco_calibration" / "camera_array.toml"
@@ -153,6 +153,11 @@ def caliscope(data: Path, scratch: Path) -> Iterator[Row]:
     yield done.time()
 
 
+_FOLDERS = {
+    "stereo": "stereo_chessboard",
+    "mouse": "sleap_anipose_mouse4cam",
+    "caliscope": "caliscope_charuco_4cam_A",
+}
 _SETS: dict[str, Callable[[Path, Path], Iterator[Row]]] = {"stereo": stereo, "mouse": mouse, "caliscope": caliscope}
 
 
@@ -199,6 +204,9 @@ def main() -> int:
     found: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.only or _SETS:
+            folder = data / _FOLDERS.get(name, "")
+            if not folder.is_dir():
+                raise DataError(f"{folder}: expected the recordings here; POSELOOP_DATA is the folder they are in")
             print(f"{name}:")
             found[name] = []
             for row in _SETS[name](data, Path(scratch)):

@@ -90,9 +90,12 @@ def draw(board: Board, file: Path) -> str:
     if board.inverted:
         around = _MARGIN_MM
         axes.add_patch(
-            Rectangle((left - around, top - around), size[0] + 2 * around, size[1] + 2 * around, color="black", linewidth=0)
+            Rectangle(
+                (left - around, top - around), size[0] + 2 * around, size[1] + 2 * around, color="black", linewidth=0
+            )
         )
-    boxes = _black(board) + [left, top, 0, 0]
+    boxes = _black(board)
+    boxes[:, :2] += left, top
     black = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in boxes.tolist()]
     # One shape, so that no hairlines are left between the parts of a marker.
     shape = Outline.make_compound_path(*(Outline(corners, closed=True) for corners in black))
@@ -100,7 +103,7 @@ def draw(board: Board, file: Path) -> str:
     below = top + size[1] + (_MARGIN_MM if board.inverted else 0)
     end = left + min(_BAR_MM, float(size[0]))
     axes.plot([left, left, left, end, end, end], below + np.array([5, 9, 7, 7, 5, 9]), "k", linewidth=0.8)
-    words = f"{end - left:g} mm: print at 100 % (\"actual size\"), then measure"
+    words = f'{end - left:g} mm: print at 100 % ("actual size"), then measure'
     font = 3.2 / _MM_PER_INCH * _POINTS_PER_INCH
     axes.text((left + end) / 2, below + 6.3, words, fontsize=font, ha="center", va="bottom")
     markers = f", markers of {board.marker_mm:g} mm" if board.type == "charuco" else ""

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--print-board",
         type=Path,
         metavar="FILE.pdf",
-        help="draw the board of --board in its true size (.pdf, .svg or .png), and do nothing else; without --board one "
-        "for A4 or Letter, and its board file beside it",
+        help="draw the board of --board in its true size (.pdf, .svg or .png), and do nothing else; without --board "
+        "one for A4 or Letter, and its board file beside it",
     )
     filming = parser.add_argument_group("filming now, with a rig's cameras instead of a source")
     filming.add_argument("--live", type=Path, metavar="RIG.toml", help="its cameras; Ctrl-C: it is enough")
@@ -100,6 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate, or convert; print the verdicts, write calibration and reports."""
     if arguments.print_board is not None:
         return _print_board(arguments)
+    for file in (arguments.out, arguments.report):
+        if file is not None:
+            reports.check_target(file)
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
     if bool(arguments.source) == (arguments.live is not None):
         raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")

@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     columns, world = triangulate_tracks(calibration, keypoints, xy, score, arguments.score, arguments.gate_px)
     if not any(columns[f"{name}_ncams"].any() for name in keypoints):
         raise DataError(
-            f"no two cameras agree on any point within {arguments.gate_px:g} px: are calibration and tracks of the same "
-            "rig, and each camera's tracks given to its own name?"
+            f"no two cameras agree on any point within {arguments.gate_px:g} px: are calibration and tracks of the "
+            "same rig, and each camera's tracks given to its own name?"
         )
     _write(columns, arguments.out)
     print(f"{len(xy[0])} frames, {len(keypoints)} keypoints, {len(files)} cameras")

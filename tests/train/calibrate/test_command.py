@@ -54,8 +54,8 @@ def test_a_stereo_pair_as_bouguets_toolbox_has_it(data: Path, tmp_path: Path) ->
     assert _distances(cameras)[0] == pytest.approx(99.8, abs=0.3)
     page = (tmp_path / "calibration_report" / "index.html").read_text()
     assert "epipolar" in page
-    for name in ("coverage", "layout", "residuals", "worst_01"):
-        picture = cv2.imread(str(tmp_path / "calibration_report" / f"{name}.png"))
+    for name in ("coverage.png", "layout.png", "residuals.png", "worst_01.jpg"):
+        picture = cv2.imread(str(tmp_path / "calibration_report" / name))
         assert picture is not None
         assert picture.std() > 5
 
@@ -165,6 +165,14 @@ def test_a_camera_without_overlap_ends_with_a_report_and_no_calibration(
     assert "'right' never shares the board" in capsys.readouterr().err
     assert "film the board between right and" in report["verdicts"][0]["text"]
     assert "never shares" in (tmp_path / "calibration_report" / "index.html").read_text()
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "none" / "calibration.toml"
+    assert cli.main(["calibrate", str(tmp_path), "--board", str(tmp_path / "no.toml"), "--out", str(out)]) == 1
+    assert f"there is no folder {out.parent}" in capsys.readouterr().err
 
 
 def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
