@@ -184,6 +184,7 @@ def test_tracks_of_which_nothing_can_come_are_refused(
     said = error(capsys, file, f"c0={good}", f"c2={blind}", "--out", out)
     assert "no point is seen by two cameras at a time with a score of 0.5 or more" in said
     assert "c0 100.0%, c2 0.0%" in said
+    assert "cameras of the calibration without tracks: c1" in said
     sleap(blind, xy[1] + [0, 400], score[1])
     said = error(capsys, file, f"c0={good}", f"c1={blind}", "--out", out)
     assert "no two cameras agree on any point within 15 px" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ def write(
             if words := _lines(rig, cameras, pairs, folder / "pairs.png"):
                 parts.append(_picture("pairs.png", words))
             parts += ["<h2>Worst views</h2>", '<div class="views">', *_worst(rig, sources, folder), "</div>"]
+        if rig is None:
+            parts += ["<h2>What the cameras see</h2>", '<div class="views">']
+            parts += [*_seen(sightings, sources, folder), "</div>"]
         page = folder / "index.html"
         page.write_text(
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -347,6 +351,26 @@ def _frustum(matrix: Float64, size: tuple[int, int], depth: float) -> list[Float
     edge = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]], [0, 0]], float)
     far = np.column_stack([np.clip((edge - matrix[:2, 2]) / np.diag(matrix)[:2], -2, 2), np.ones(5)]) * depth
     return [far, *(np.array([[0, 0, 0], corner]) for corner in far[:4])]
+
+
+def _seen(sightings: Sequence[Sightings], sources: Sequence[Source], folder: Path) -> list[str]:
+    """One picture of each camera with the corners that were found, if any: the one that shows most of the board."""
+    parts = []
+    known = {source.camera: source for source in sources}
+    for place, camera in enumerate(sightings):
+        source, xy = known[camera.camera], np.zeros((0, 2))
+        if camera.views:
+            moment = max(camera.views, key=lambda when: len(camera.views[when].numbers))
+            shown, xy = (moment, source.picture(moment)), camera.views[moment].xy
+        elif (middle := next(islice(source.frames(), source.length() // 2, None), None)) is not None:
+            shown = middle
+        else:
+            continue
+        file = f"seen_{place + 1:02d}.jpg"
+        drawing.save(_drawn(shown[1], xy, np.zeros_like(xy), 1), folder / file)
+        words = f"the board was found in {len(camera.views)} of {camera.looked} pictures"
+        parts.append(_picture(file, f"{camera.camera}, {source.name_of(shown[0])}: {len(xy)} corners; {words}."))
+    return parts
 
 
 def _worst(rig: Rig, sources: Sequence[Source], folder: Path) -> list[str]:

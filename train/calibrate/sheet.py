@@ -131,7 +131,8 @@ def _black(board: Board) -> Float64:
     rows, columns = np.mgrid[: board.squares[1], : board.squares[0]].reshape(2, -1)
     if board.type == "chessboard":
         dark = (rows + columns) % 2 == 0
-        return np.column_stack([columns * side, rows * side, *np.full((2, len(rows)), side)])[dark]
+        squares: Float64 = np.column_stack([columns * side, rows * side, *np.full((2, len(rows)), side)])[dark]
+        return squares
     pattern = boards.pattern(board)
     corners = np.asarray(pattern.getObjPoints(), np.float64)[:, 0, :2]  # upper left ones of the markers
     with_marker = {(int(x // side), int(y // side)) for x, y in corners}
@@ -143,7 +144,7 @@ def _black(board: Board) -> Float64:
     dictionary = pattern.getDictionary()
     modules = dictionary.markerSize + 2  # a black border of one module
     cell = board.marker_mm / modules
-    for number, (x, y) in zip(pattern.getIds().reshape(-1).tolist(), corners, strict=True):
+    for number, (x, y) in zip(np.asarray(pattern.getIds()).reshape(-1).tolist(), corners, strict=True):
         bits = cv2.aruco.generateImageMarker(dictionary, number, modules)
         for j, i in np.argwhere(bits == 0).tolist():
             found.append((x + i * cell, y + j * cell, cell, cell))

@@ -100,9 +100,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate, or convert; print the verdicts, write calibration and reports."""
     if arguments.print_board is not None:
         return _print_board(arguments)
-    for file in (arguments.out, arguments.report):
-        if file is not None:
-            reports.check_target(file)
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
     if bool(arguments.source) == (arguments.live is not None):
         raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")

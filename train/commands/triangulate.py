@@ -63,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--gate-px: expected more than 0, but got {arguments.gate_px:g}")
     check_target(arguments.out)
     files = _files(arguments.tracks)
-    calibration = Calibration.load(arguments.calibration).select(list(files))
+    whole = Calibration.load(arguments.calibration)
+    calibration = whole.select(list(files))
+    if unused := [name for name in whole.names if name not in files]:
+        print(f"cameras of the calibration without tracks: {', '.join(unused)}", file=sys.stderr)
     tracks = {camera: read_tracks(file, arguments.animal) for camera, file in files.items()}
     keypoints, xy, score = together(tracks)
     if left := {name for one in tracks.values() for name in one.keypoints} - set(keypoints):

@@ -167,14 +167,6 @@ def test_a_camera_without_overlap_ends_with_a_report_and_no_calibration(
     assert "never shares" in (tmp_path / "calibration_report" / "index.html").read_text()
 
 
-def test_where_nothing_can_be_written_is_told_before_the_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "none" / "calibration.toml"
-    assert cli.main(["calibrate", str(tmp_path), "--board", str(tmp_path / "no.toml"), "--out", str(out)]) == 1
-    assert f"there is no folder {out.parent}" in capsys.readouterr().err
-
-
 def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _pictures(tmp_path / "in", 3)
     board = tmp_path / "board.toml"
@@ -186,6 +178,11 @@ def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "'mid' never saw the board" in said
     assert "inverted = false" in said
     assert [one["level"] for one in report["verdicts"]] == ["bad"] * 4
+    # The page shows what each camera sees.
+    page = (tmp_path / "calibration_report" / "index.html").read_text()
+    assert "No calibration was made" in page
+    assert page.count('<img src="seen_') == 3
+    assert cv2.imread(str(tmp_path / "calibration_report" / "seen_01.jpg")) is not None
 
 
 @pytest.mark.parametrize("damage", ["mirrored", "dark", "hidden"])
