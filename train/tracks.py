@@ -78,7 +78,8 @@ def together(tracks: Mapping[str, Tracks]) -> tuple[tuple[str, ...], _Float64, _
     first = next(iter(tracks.values()))
     shared = tuple(name for name in first.keypoints if all(name in one.keypoints for one in tracks.values()))
     if not shared:
-        raise DataError(f"expected keypoints of the same names, but the tracks of {', '.join(tracks)} share none")
+        names = "; ".join(f"{camera}: {', '.join(one.keypoints)}" for camera, one in tracks.items())
+        raise DataError(f"expected keypoints of the same names, but the tracks share none ({names})")
     lengths = {camera: len(one.xy) for camera, one in tracks.items()}
     frames = max(lengths.values())
     if min(lengths.values()) < max(_SHORTER * frames, 1):

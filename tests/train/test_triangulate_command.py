@@ -107,6 +107,19 @@ def test_views_under_the_score_do_not_count(calibration: Calibration, tmp_path: 
     assert command(tmp_path, files, "points.csv", "--score", "0.2").nose_ncams[10] == 3
 
 
+def test_points_that_people_have_corrected_count_alike(calibration: Calibration, tmp_path: Path) -> None:
+    truth, xy, score = scene(calibration)
+    # Where the network was sure of the wrong place, and a person has moved one view only.
+    score[1] = 0.01
+    files = [sleap(tmp_path / f"c{c}.h5", xy[c], score[c]) for c in range(3)]
+    table = command(tmp_path, files, "points.csv", "--corrected")
+    assert table.nose_ncams[0] == 3
+    assert table.nose_score[0] == 1
+    same = [sleap(tmp_path / f"s{c}.h5", xy[c], np.ones_like(score[c])) for c in range(3)]
+    np.testing.assert_array_equal(table, command(tmp_path, same))
+    assert np.linalg.norm(table[["nose_x", "nose_y", "nose_z"]].to_numpy()[0] - truth[0, 0]) < 1
+
+
 @pytest.mark.parametrize("write", [sleap, deeplabcut])
 def test_one_of_several_animals_is_named(calibration: Calibration, tmp_path: Path, write) -> None:
     _, xy, score = scene(calibration)
@@ -158,6 +171,30 @@ def test_what_is_wrong_is_named(calibration: Calibration, tmp_path: Path, capsys
     (tmp_path / "b.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert "expected SLEAP's analysis h5" in error(capsys, file, f"c0={good}", f"c1={tmp_path / 'b.csv'}", *to)
     assert not (tmp_path / "points.csv").exists()
+
+
+def test_tracks_of_which_nothing_can_come_are_refused(
+    calibration: Calibration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, xy, score = scene(calibration)
+    out = tmp_path / "points.csv"
+    file = tmp_path / "calibration.toml"
+    good, other, blind = (sleap(tmp_path / f"{n}.h5", xy[c], score[c]) for n, c in (("g", 0), ("o", 1), ("b", 2)))
+    sleap(blind, np.full_like(xy[2], np.nan), np.full_like(score[2], np.nan))
+    said = error(capsys, file, f"c0={good}", f"c2={blind}", "--out", out)
+    assert "no point is seen by two cameras at a time with a score of 0.5 or more" in said
+    assert "c0 100.0%, c2 0.0%" in said
+    assert "cameras of the calibration without tracks: c1" in said
+    sleap(blind, xy[1] + [0, 400], score[1])
+    said = error(capsys, file, f"c0={good}", f"c1={blind}", "--out", out)
+    assert "no two cameras agree on any point within 15 px" in said
+    with h5py.File(other, "a") as content:
+        del content["node_names"]
+        content["node_names"] = [b"a", b"b", b"c"]
+    said = error(capsys, file, f"c0={good}", f"c1={other}", "--out", out)
+    assert "c0: nose, ear, tail" in said
+    assert "c1: a, b, c" in said
+    assert not out.exists()
 
 
 def test_a_real_calibration_with_one_bad_camera_names_it(

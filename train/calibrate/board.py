@@ -22,7 +22,7 @@ from poseloop.live import config
 from poseloop.live.errors import ConfigError
 from poseloop.live.types import Image
 
-__all__ = ["Board", "Detector", "Float64", "Found", "Int64", "load", "markers"]
+__all__ = ["Board", "Detector", "Float64", "Found", "Int64", "load", "markers", "pattern"]
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -166,18 +166,23 @@ def _dictionary(name: str) -> cv2.aruco.Dictionary:
     return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{name}"))
 
 
+def pattern(board: Board) -> cv2.aruco.CharucoBoard:
+    """A ChArUco board as OpenCV has it, in millimetres."""
+    whole = _dictionary(board.dictionary)
+    # Only the board's own markers: comparing with all 1,000 of a dictionary takes ten times as long.
+    own = cv2.aruco.Dictionary(whole.bytesList[: board.markers], whole.markerSize, whole.maxCorrectionBits)
+    made = cv2.aruco.CharucoBoard(board.squares, board.square_mm, board.marker_mm, own)
+    made.setLegacyPattern(board.legacy)
+    return made
+
+
 class Detector:
     """Finds a board's corners in pictures; one for each thread."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
         if board.type == "charuco":
-            whole = _dictionary(board.dictionary)
-            # Only the board's own markers: comparing with all 1,000 of a dictionary takes ten times as long.
-            own = cv2.aruco.Dictionary(whole.bytesList[: board.markers], whole.markerSize, whole.maxCorrectionBits)
-            pattern = cv2.aruco.CharucoBoard(board.squares, board.square_mm, board.marker_mm, own)
-            pattern.setLegacyPattern(board.legacy)
-            self._charuco = cv2.aruco.CharucoDetector(pattern)
+            self._charuco = cv2.aruco.CharucoDetector(pattern(board))
 
     def __call__(self, picture: Image) -> Found | None:
         """Find the corners in a grey picture (H, W); None if there are too few to say where the board is."""

@@ -1,7 +1,7 @@
 """Calibrations of other programs: anipose's TOML, caliscope's camera array, OpenCV's YAML.
 
 Cameras are matched by name, never by place. Lengths become millimetres: caliscope's are metres, anipose's are in
-the unit of its board's squares, which is taken to be the millimetre.
+the unit of its board's squares, which the file does not tell.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import LENS
 from poseloop.train.calibrate.lenses import Lens
 
-__all__ = ["FORMATS", "lens_of", "model", "read", "write"]
+__all__ = ["FORMATS", "UNITS_MM", "lens_of", "model", "read", "write"]
 
 FORMATS = ("poseloop", "anipose", "opencv", "caliscope")
-_MM_PER_M = 1000.0
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
+"""Units that anipose's lengths may have."""
+_MM_PER_M = UNITS_MM["m"]
+_NEAREST_MM = 10.0
+"""No two cameras of a rig have their lenses nearer to each other: lengths below it are in another unit."""
 _TURN = 1e-3
 """By how much a rotation from a file may miss being one; it is then made one."""
 
@@ -45,8 +49,13 @@ def model(name: str, size: tuple[int, int], lens: Float64, fisheye: bool, turn: 
     return CameraModel(name, size, matrix, lens[4 : 4 + count], turn, shift, fisheye)
 
 
-def read(file: Path) -> Calibration:
+def read(file: Path, unit: str | None = None, places: bool = True) -> Calibration:
     """Read a calibration, whichever program wrote it.
+
+    Args:
+        file: TOML of poseloop, anipose or caliscope, or OpenCV's YAML.
+        unit: of the lengths in a file of anipose's, one of `UNITS_MM`; None: mm, if that can be.
+        places: False: only the lenses are wanted, so that cameras may lack their places.
 
     Raises:
         CalibrationError: it is missing, of no known kind, or a camera in it is wrong.
@@ -63,7 +72,10 @@ def read(file: Path) -> Calibration:
         entries = {key: entry for key, entry in cameras.items() if isinstance(entry, dict) and "matrix" in entry}
         if not entries:
             raise CalibrationError("found no cameras; known are the files of poseloop, anipose, caliscope and OpenCV")
-        return Calibration([_of_table(key, entry) for key, entry in entries.items()])
+        read = Calibration([_of_table(key, entry, UNITS_MM[unit or "mm"], places) for key, entry in entries.items()])
+        if places and unit is None:
+            _check_unit(read)
+        return read
     except CalibrationError as error:
         raise CalibrationError(str(error) if str(error).startswith(str(file)) else f"{file}: {error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, cv2.error) as error:
@@ -72,25 +84,40 @@ def read(file: Path) -> Calibration:
         raise CalibrationError(f"{file}: a camera in it is not whole: {type(error).__name__} {error}") from error
 
 
-def _of_table(key: str, entry: Mapping[str, Any]) -> CameraModel:
+def _of_table(key: str, entry: Mapping[str, Any], unit_mm: float, places: bool) -> CameraModel:
     caliscope = "cam_id" in entry or "port" in entry
     name = str(entry.get("name", f"cam_{key}" if key.isdigit() else key))
+    # Caliscope wrote "null" for what a camera does not have yet.
+    given = {word: value for word, value in entry.items() if value != "null"}
+    if not places:
+        given = {**given, "rotation": [0.0, 0, 0], "translation": [0.0, 0, 0]}
     for wanted in ("size", "matrix", "distortions", "rotation", "translation"):
-        if entry.get(wanted) is None:
+        if wanted not in given:
             raise CalibrationError(f"camera {name!r}: {wanted!r} is missing")
-    distortion = np.asarray(entry["distortions"], np.float64).reshape(-1)
-    fisheye = bool(entry.get("fisheye", False))
-    shift = np.asarray(entry["translation"], np.float64).reshape(-1)
-    width, height = (int(side) for side in entry["size"])
+    distortion = np.asarray(given["distortions"], np.float64).reshape(-1)
+    fisheye = bool(given.get("fisheye", False))
+    shift = np.asarray(given["translation"], np.float64).reshape(-1)
+    width, height = (int(side) for side in given["size"])
     return CameraModel(
         name,
         (width, height),
-        np.asarray(entry["matrix"], np.float64),
+        np.asarray(given["matrix"], np.float64),
         distortion[:4] if fisheye else distortion,
-        _rotation(name, np.asarray(entry["rotation"], np.float64)),
-        shift * (_MM_PER_M if caliscope else 1.0),
+        _rotation(name, np.asarray(given["rotation"], np.float64)),
+        shift * (_MM_PER_M if caliscope else unit_mm),
         fisheye,
     )
+
+
+def _check_unit(cameras: Calibration) -> None:
+    """Refuse lengths that cannot be millimetres: caliscope's export for aniposelib has metres, and says so nowhere."""
+    centres = np.array([camera.centre for camera in cameras.cameras])
+    apart = float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
+    if 0 < apart < _NEAREST_MM:
+        raise CalibrationError(
+            f"its cameras stand at most {apart:.3g} apart, which cannot be millimetres: say what it is by --unit, one "
+            f"of {', '.join(UNITS_MM)} (caliscope writes metres)"
+        )
 
 
 def _rotation(name: str, value: Float64) -> Float64:

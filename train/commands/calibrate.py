@@ -14,7 +14,7 @@ import numpy as np
 
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-from poseloop.train.calibrate import advice, detect, findings, formats, live, page, repair, solve, sources, world
+from poseloop.train.calibrate import advice, detect, findings, formats, live, page, repair, sheet, solve, sources, world
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "NAME=PATH for each camera; or a calibration file, to write it in another format",
     )
     parser.add_argument("--board", type=Path, metavar="board.toml", help="what was printed")
+    parser.add_argument(
+        "--print-board",
+        type=Path,
+        metavar="FILE.pdf",
+        help="draw the board of --board in its true size (.pdf, .svg or .png), and do nothing else; without --board "
+        "one for A4 or Letter, and its board file beside it",
+    )
     filming = parser.add_argument_group("filming now, with a rig's cameras instead of a source")
     filming.add_argument("--live", type=Path, metavar="RIG.toml", help="its cameras; Ctrl-C: it is enough")
     filming.add_argument("--seconds", type=float, metavar="S", help="the longest time (default: until it is enough)")
@@ -52,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("calibration.toml"), help="default: calibration.toml")
     parser.add_argument("--format", choices=formats.FORMATS, help="default: poseloop; opencv if --out ends in .yaml")
+    parser.add_argument(
+        "--unit", choices=tuple(formats.UNITS_MM), help="of the lengths in anipose's file that is read (default: mm)"
+    )
     parser.add_argument(
         "--fisheye", action="append", default=[], metavar="CAMERA", help="has a fisheye lens; 'all' for every camera"
     )
@@ -88,21 +98,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, or convert; print the verdicts, write calibration and reports."""
+    if arguments.print_board is not None:
+        return _print_board(arguments)
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
     if bool(arguments.source) == (arguments.live is not None):
         raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")
     if arguments.repair is not None:
         return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
-        cameras = formats.read(Path(arguments.source[0]))
+        cameras = formats.read(Path(arguments.source[0]), arguments.unit)
         formats.write(cameras, arguments.out, kind)
         print(f"{arguments.out}: {len(cameras.names)} cameras, {', '.join(cameras.names)} ({kind})")
         return 0
     if arguments.board is None:
-        raise ConfigError("--board is missing: the TOML file that says what was printed (see docs/calibration.md)")
+        raise ConfigError(
+            "--board is missing: the TOML file that says what was printed; for a board to print, and its file: "
+            "poseloop calibrate --print-board board.pdf"
+        )
     if arguments.live is not None:
         arguments.source = [str(_film(arguments))]
     return _Calibrate(arguments, kind).run()
+
+
+def _print_board(arguments: argparse.Namespace) -> int:
+    sheet_file: Path = arguments.print_board
+    if arguments.source or arguments.live is not None or arguments.repair is not None:
+        raise ConfigError("--print-board draws a board to print: leave out what is to be calibrated")
+    sheet.check_name(sheet_file)
+    board_file: Path | None = arguments.board
+    if board_file is None:
+        board_file = sheet_file.with_suffix(".toml")
+        sheet.describe_standard(board_file)
+    print(sheet.draw(boards.load(board_file), sheet_file))
+    print(f"{board_file}: says what it is, for --board; correct square_mm by what you measure on the print")
+    return 0
 
 
 def _film(arguments: argparse.Namespace) -> Path:
@@ -114,7 +143,7 @@ def _film(arguments: argparse.Namespace) -> Path:
 
 def _repair(arguments: argparse.Namespace, kind: str) -> int:
     files = dict(word.partition("=")[::2] for word in arguments.source)
-    old = formats.read(arguments.repair)
+    old = formats.read(arguments.repair, arguments.unit)
     if set(files) != set(old.names) or not all(files.values()):
         raise ConfigError(
             f"--repair: expected CAMERA=TRACKS.h5 for each of {', '.join(old.names)}, but got "
@@ -292,7 +321,7 @@ class _Calibrate:
         fisheye = ["all" in arguments.fisheye or name in arguments.fisheye for name in self._names]
         given = {}
         if arguments.given is not None:
-            known = formats.read(arguments.given)
+            known = formats.read(arguments.given, places=False)
             for camera, sightings in ((c, s) for c in known.cameras for s in self._sightings if s.camera == c.name):
                 if camera.size != sightings.size:
                     raise CalibrationError(

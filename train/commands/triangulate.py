@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="a view further than this from where the other cameras put a point does not count (default: %(default)s)",
     )
+    parser.add_argument(
+        "--corrected",
+        action="store_true",
+        help="people have set or corrected the points: all count alike, whatever score the network had given",
+    )
     parser.add_argument("--animal", help="which one, by its name in the files, where there are several")
 
 
@@ -58,12 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--gate-px: expected more than 0, but got {arguments.gate_px:g}")
     check_target(arguments.out)
     files = _files(arguments.tracks)
-    calibration = Calibration.load(arguments.calibration).select(list(files))
+    whole = Calibration.load(arguments.calibration)
+    calibration = whole.select(list(files))
+    if unused := [name for name in whole.names if name not in files]:
+        print(f"cameras of the calibration without tracks: {', '.join(unused)}", file=sys.stderr)
     tracks = {camera: read_tracks(file, arguments.animal) for camera, file in files.items()}
     keypoints, xy, score = together(tracks)
     if left := {name for one in tracks.values() for name in one.keypoints} - set(keypoints):
         print(f"left out, since not all cameras have them: {', '.join(sorted(left))}", file=sys.stderr)
+    if arguments.corrected:
+        # A file that was corrected may keep the network's scores: they would weigh down what a person has moved.
+        score = np.where(np.isnan(score), np.nan, 1.0)
+    _check_seen(list(files), xy, score, arguments.score)
     columns, world = triangulate_tracks(calibration, keypoints, xy, score, arguments.score, arguments.gate_px)
+    if not any(columns[f"{name}_ncams"].any() for name in keypoints):
+        raise DataError(
+            f"no two cameras agree on any point within {arguments.gate_px:g} px: are calibration and tracks of the "
+            "same rig, and each camera's tracks given to its own name?"
+        )
     _write(columns, arguments.out)
     print(f"{len(xy[0])} frames, {len(keypoints)} keypoints, {len(files)} cameras")
     print("\n".join(as_world(world)))
@@ -115,6 +132,21 @@ def triangulate_tracks(
         }
     columns["fnum"] = np.arange(frames)
     return columns, drift.as_report()
+
+
+def _check_seen(cameras: list[str], xy: _Float64, score: _Float64, least_score: float) -> None:
+    """Refuse tracks of which nothing can come.
+
+    Raises:
+        DataError: no point is seen by two cameras at a time; says what each of them sees.
+    """
+    seen = np.isfinite(xy).all(axis=-1) & (score >= least_score)
+    if not (seen.sum(axis=0) >= 2).any():
+        counts = ", ".join(f"{camera} {part.mean():.1%}" for camera, part in zip(cameras, seen, strict=True))
+        raise DataError(
+            f"no point is seen by two cameras at a time with a score of {least_score:g} or more; of their points the "
+            f"cameras see: {counts}. See --score and --corrected"
+        )
 
 
 def _files(given: list[str]) -> dict[str, Path]:

@@ -54,8 +54,8 @@ def test_a_stereo_pair_as_bouguets_toolbox_has_it(data: Path, tmp_path: Path) ->
     assert _distances(cameras)[0] == pytest.approx(99.8, abs=0.3)
     page = (tmp_path / "calibration_report" / "index.html").read_text()
     assert "epipolar" in page
-    for name in ("coverage", "layout", "residuals", "worst_01"):
-        picture = cv2.imread(str(tmp_path / "calibration_report" / f"{name}.png"))
+    for name in ("coverage.png", "layout.png", "residuals.png", "worst_01.jpg"):
+        picture = cv2.imread(str(tmp_path / "calibration_report" / name))
         assert picture is not None
         assert picture.std() > 5
 
@@ -178,6 +178,11 @@ def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "'mid' never saw the board" in said
     assert "inverted = false" in said
     assert [one["level"] for one in report["verdicts"]] == ["bad"] * 4
+    # The page shows what each camera sees.
+    page = (tmp_path / "calibration_report" / "index.html").read_text()
+    assert "No calibration was made" in page
+    assert page.count('<img src="seen_') == 3
+    assert cv2.imread(str(tmp_path / "calibration_report" / "seen_01.jpg")) is not None
 
 
 @pytest.mark.parametrize("damage", ["mirrored", "dark", "hidden"])
