@@ -14,7 +14,7 @@ import numpy.typing as npt
 from poseloop.live.errors import DataError
 from poseloop.live.types import Float32, Image
 
-__all__ = ["bars", "colours", "comparison", "grid", "sample", "save"]
+__all__ = ["bars", "beside", "colours", "comparison", "contact", "grid", "line", "sample", "save", "titled"]
 
 Colour = tuple[int, int, int]
 
@@ -86,6 +86,33 @@ def ring(
     cv2.circle(picture, _fixed(xy, factor), round(radius * 2**_BITS), colour, thick, cv2.LINE_AA, _BITS)
 
 
+def line(
+    picture: Image, start: npt.NDArray[np.floating], end: npt.NDArray[np.floating], colour: Colour, factor: float = 1
+) -> None:
+    """A line from a label to where it may belong, with a small disc there."""
+    cv2.line(picture, _fixed(start, factor), _fixed(end, factor), colour, 1, cv2.LINE_AA, _BITS)
+    ring(picture, end, colour, 4, factor, thick=-1)
+
+
+def beside(picture: Image, words: str, xy: npt.NDArray[np.floating], radius: float, factor: float = 1) -> None:
+    """Write words to the right of a ring, or to the left of it where the picture ends."""
+    (width, height), _ = cv2.getTextSize(words, _FONT, 0.45, 1)
+    x, y = ((float(value) + 0.5) * factor - 0.5 for value in xy)
+    right = x + radius + 6
+    left = right if right + width + 3 < picture.shape[1] else x - radius - 6 - width
+    below = min(max(round(y) + height // 2, height + 4), picture.shape[0] - 5)
+    text(picture, words, (max(round(left), 3), below), scale=0.45)
+
+
+def titled(picture: Image, lines: Sequence[str]) -> Image:
+    """A picture under lines of words; what is too long for its width is cut off."""
+    head = np.empty((8 + 20 * len(lines), picture.shape[1], 3), np.uint8)
+    head[:] = _GROUND
+    for number, words in enumerate(lines):
+        cv2.putText(head, words, (6, 18 + 20 * number), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    return np.vstack([head, picture])
+
+
 def sample(
     image: Image,
     maps: Float32,
@@ -137,6 +164,19 @@ def grid(tiles: Sequence[Image], columns: int, gap: int = 4) -> Image:
         y, x = (gap + (number // columns) * (height + gap)), (gap + (number % columns) * (width + gap))
         sheet[y : y + height, x : x + width] = tile
     return sheet
+
+
+def contact(shots: Sequence[tuple[Image, str]], columns: int = 5, width: int = 200) -> Image:
+    """Pictures (H, W, 3) in BGR, small and of one width, each with its words above it; their heights may differ."""
+    tiles = []
+    for picture, words in shots:
+        size = (width, max(round(picture.shape[0] * width / picture.shape[1]), 1))
+        small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        text(small, words, (4, 13))
+        tiles.append(small)
+    height = max(tile.shape[0] for tile in tiles)
+    even = [cv2.copyMakeBorder(tile, 0, height - tile.shape[0], 0, 0, cv2.BORDER_CONSTANT) for tile in tiles]
+    return grid([np.asarray(tile, np.uint8) for tile in even], columns)
 
 
 def comparison(

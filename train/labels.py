@@ -209,7 +209,9 @@ class _Reader:
             if not found and not drawn and any(path.suffix.lower() in _PICTURES for path in folder.iterdir()):
                 bare.append(folder)
         for folder in bare if files else ():
-            self._note("no labels", Severity.WARNING, self._relative(folder), 0, "pictures without labels")
+            count = sum(path.suffix.lower() in _PICTURES for path in folder.iterdir())
+            text = f"{count} picture(s), none of them labelled yet; not used"
+            self._note("no labels", Severity.WARNING, self._relative(folder), 0, text)
         if not files:
             files = sorted(self._root.glob("CollectedData*.csv"))
             if len(files) > 1:
@@ -217,6 +219,12 @@ class _Reader:
                 raise DataError(
                     f"{self._root}: expected one CollectedData file, but found {names}; name the one to read"
                 )
+        if not files and bare:
+            where = _some([self._relative(folder) for folder in bare])
+            raise DataError(
+                f"{self._root}: nothing is labelled yet: the pictures in {where} have no CollectedData_*.csv or .h5 "
+                f"beside them; label them in napari, and save"
+            )
         if not files:
             raise DataError(
                 f"{self._root}: expected labels in {_FOLDER}/*/CollectedData_*.csv or .h5 (DeepLabCut), or in "

@@ -90,6 +90,7 @@ def _errors(predictions: Predictions, title: str, file: Path) -> None:
         axes.plot(np.median(error), k, "k|", markersize=14, label="median" if k == 0 else None)
         axes.plot(error.mean(), k, "kx", markersize=6, label="mean" if k == 0 else None)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("distance from the label, px")

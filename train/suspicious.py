@@ -43,6 +43,8 @@ class Suspicion:
     badness: float
     """How far beyond the limit, in limits: 1 and more."""
     text: str
+    seen: tuple[float, float] | None = None
+    """Where a model sees the point."""
 
     def __str__(self) -> str:
         return f"{self.frame.file}:{self.frame.row}: {self.frame.name}: {', '.join(self.keypoints)}: {self.text}"
@@ -138,5 +140,6 @@ def _model(labels: Labels, predictions: Predictions, gate: float) -> list[Suspic
         text = f"a model sees it {far:.0f} px away, with a score of {predictions.score[n, k]:.2f}"
         nearest = int(np.nanargmin(np.linalg.norm(predictions.label[n, :, k] - predictions.xy[n, k], axis=-1)))
         name = (predictions.keypoints[k],)
-        found.append(Suspicion(frames[one.name], nearest, name, "model", far / _DISAGREES_PX, text))
+        seen = (float(predictions.xy[n, k, 0]), float(predictions.xy[n, k, 1]))
+        found.append(Suspicion(frames[one.name], nearest, name, "model", far / _DISAGREES_PX, text, seen))
     return found

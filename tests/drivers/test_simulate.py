@@ -1,5 +1,6 @@
 """Simulated labels can be read back as any project's, and lie where the simulated animal was drawn."""
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,26 @@ def test_a_simulated_project_holds_the_truth(tmp_path: Path, capsys: pytest.Capt
             picture = cv2.cvtColor(cv2.imread(str(frame.path)), cv2.COLOR_BGR2RGB)
             found = network.infer([np.ascontiguousarray(picture)]).xy[0, 0]
             assert np.hypot(*(found - frame.xy[0]).T).max() < 0.5
+
+
+def test_simulated_videos_can_be_labelled_by_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    walks, mice = tmp_path / "walks", tmp_path / "mice"
+    assert cli.main(["simulate", str(walks), "--videos", "--frames", "25", "--walks", "2"]) == 0
+    assert sorted(path.name for path in walks.iterdir()) == ["truth", "walk0.mkv", "walk1.mkv"]
+    # What it says comes next, is.
+    said = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("  poseloop ")]
+    assert len(said) == 3
+    for words in said:
+        line = [str(mice) if word == "mice" else word for word in words[1:]]
+        assert cli.main([*line, *(["--count", "3"] if words[1] == "frames" else [])]) == 0
+    project = labels.read(mice)
+    assert project.problems == ()
+    assert sorted(frame.video for frame in project.frames) == ["walk0"] * 3 + ["walk1"] * 3
+    with Network.open("simulated_animal") as network:
+        for frame in project.frames:
+            picture = cv2.cvtColor(cv2.imread(str(frame.path)), cv2.COLOR_BGR2RGB)
+            found = network.infer([np.ascontiguousarray(picture)]).xy[0, 0]
+            assert np.hypot(*(found - frame.xy[0]).T).max() < 1.5, "the video's compression moves colours a little"
 
 
 def test_a_rig_of_simulated_cameras_gives_its_views_and_its_calibration(tmp_path: Path) -> None:

@@ -130,10 +130,20 @@ def test_labels_of_others_are_taken(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert edit(ours, "take", str(theirs), "--prefer", "ours") == 0
     out = capsys.readouterr().out
     assert "m1: snout: 1 new" in out
-    assert "m2: 3 pictures new" in out
+    assert "m2: 3 more pictures labelled" in out
     assert len(labels.read(ours).frames) == 6
     assert labels.read(ours).frames[0].xy[0, 0].tolist() == [10, 20]
     assert labels.read(ours).frames[1].xy[0, 0].tolist() == [10, 20], "ours stayed"
+    # Of pictures that are here only, in a fresh project of one picture.
+    fresh = tmp_path / "fresh"
+    assert cli.main(["new", "project", str(fresh), "--keypoints", *POINTS]) == 0
+    Made(fresh).picture("b.png", np.full((48, 64, 3), ord("b"), np.uint8))
+    assert edit(fresh, "take", str(theirs), "--no-new") == 0
+    out = capsys.readouterr().out
+    assert "m1: 2 of 3 labelled pictures are not here" in out
+    assert "m1: 1 more pictures labelled" in out
+    assert [frame.name for frame in labels.read(fresh).frames] == ["labeled-data/m1/b.png"]
+    assert not (fresh / "labeled-data" / "m2").exists()
     # A corrected file wins where it is told to.
     assert edit(ours, "take", str(theirs / "labeled-data" / "m1" / "CollectedData_me.csv"), "--prefer", "theirs") == 0
     assert labels.read(ours).frames[1].xy[0, 0].tolist() == [13, 24]

@@ -94,6 +94,17 @@ def test_the_command_writes_each_frame_once(project: Path, video: Path, capsys: 
     assert f"{video}:\n    crop: 0, 96, 0, 64" in (project / "config.yaml").read_text(encoding="utf-8")
 
 
+def test_the_sheet_shows_what_was_chosen(project: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "new" / "sheet.png"
+    assert cli.main(["frames", str(project), "--count", "7", "--sheet", str(sheet)]) == 0
+    height, width = cv2.imread(str(sheet)).shape[:2]
+    # Two rows of five, 200 px wide each, of pictures of 96 x 64 px.
+    assert (width, height) == (5 * 204 + 4, 2 * 137 + 4)
+    names = sorted(file for file in (project / "labeled-data" / "rests").iterdir())
+    small = cv2.resize(cv2.imread(str(names[6])), (200, 133), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(cv2.imread(str(sheet))[141 + 30 : 141 + 133, 208:408], small[30:])
+
+
 def test_one_damaged_video_does_not_stop_the_others(
     project: Path, tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,6 +214,7 @@ def test_other_things_in_the_folders_are_told(tmp_path: Path) -> None:
     assert set(kinds) == {"scorer", "no row", "no labels"}
     assert "stray.png" in kinds["no row"].text
     assert kinds["no labels"].file == "labeled-data/m2"
+    assert kinds["no labels"].text == "1 picture(s), none of them labelled yet; not used"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,7 @@ def test_other_things_in_the_folders_are_told(tmp_path: Path) -> None:
     [
         (lambda project: None, "no such project"),
         (lambda project: project.config(), "found none"),
+        (lambda project: (project.config(), project.picture("a.png")), "nothing is labelled yet.*m1.*label them"),
         (lambda project: (project.picture("a.png"), project.csv()), "none can be used"),
         (lambda project: project.csv().write_text("frame,x,y\n1,2,3\n"), "expected header rows"),
         (lambda project: project.csv().write_text(""), "expected header rows"),

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from poseloop.live import cli
@@ -60,6 +61,29 @@ def test_a_model_that_is_sure_is_listened_to(data: Path) -> None:
     (one,) = [one for one in suspicious.find(project, said) if one.kind == "model"]
     assert (one.frame.name, one.keypoints) == (project.frames[n].name, (project.keypoints[k],))
     assert "85 px away" in one.text
+    assert one.seen == tuple(xy[n, k])
+
+
+def test_the_drawing_shows_the_label_and_where_the_model_sees_it(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    assert cli.main(["simulate", str(folder), "--frames", "2", "--walks", "1"]) == 0
+    (table,) = folder.glob("labeled-data/*/CollectedData_*.csv")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    name, x, *others = lines[3].split(",")
+    moved = float(x) + (40 if float(x) < 160 else -40)
+    table.write_text("\n".join([*lines[:3], ",".join([name, str(moved), *others]), *lines[4:]]), encoding="utf-8")
+    look = tmp_path / "look"
+    assert cli.main(["labels", str(folder), "--model", "simulated_animal", "--plots", str(look)]) == 0
+    (file,) = look.iterdir()
+    assert file.name == "001_model_img0000.png"
+    drawn, plain = cv2.imread(str(file)), cv2.imread(str(folder / name))
+    head = drawn.shape[0] - 2 * plain.shape[0]
+    assert drawn.shape[1] == 2 * plain.shape[1]
+    changed = (cv2.absdiff(drawn[head:], cv2.resize(plain, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)) > 9).any(2)
+    # Something is drawn half-way between label and model.
+    middle, y = round(moved + float(x)), round(2 * float(others[0]))
+    assert changed[y - 3 : y + 4, middle].any()
+    assert not changed[:, :5].any()
 
 
 def test_what_is_found_is_listed_drawn_and_written(data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,6 +46,9 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     )
     take = actions.add_parser("take", help="add other labels: another project's, or a corrected file of these")
     take.add_argument("other", type=Path, metavar="PROJECT|FILE")
+    take.add_argument(
+        "--no-new", action="store_true", help="only labels of pictures that are here already: no picture is added"
+    )
     for action in (merge, take):
         action.add_argument(
             "--prefer",
@@ -175,6 +179,14 @@ def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
     for sheet in theirs:
         folder = root / PICTURES / sheet.folder.name
         mine = ours.get(sheet.folder.name)
+        if arguments.no_new:
+            here = {name: points for name, points in sheet.rows.items() if (folder / name).is_file()}
+            left = len(sheet.rows) - len(here)
+            if left:
+                print(f"{sheet.folder.name}: {left} of {len(sheet.rows)} labelled pictures are not here: left out")
+            if not here:
+                continue
+            sheet = replace(sheet, rows=here)
         made, found = editing.take(mine, sheet, folder, project.scorer, arguments.prefer)
         unknown = {point for _, point in made.columns} - set(project.keypoints)
         if unknown:
@@ -253,4 +265,4 @@ def _difference(before: Sheet | None, after: Sheet) -> str:
             counts["new" if key not in old else "gone" if key not in now else "moved", key[2]] += 1
     parts = [f"{point}: {count} {what}" for (what, point), count in sorted(counts.items(), key=lambda one: one[0][1])]
     pictures = len(after.rows.keys() - (set() if before is None else before.rows.keys()))
-    return "; ".join(([f"{pictures} pictures new"] if pictures else []) + parts) or "names only"
+    return "; ".join(([f"{pictures} more pictures labelled"] if pictures else []) + parts) or "names only"

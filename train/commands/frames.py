@@ -8,7 +8,8 @@ from pathlib import Path
 
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.live.output.session import Session, is_session
-from poseloop.train import frames, projects, videos
+from poseloop.live.types import Colour
+from poseloop.train import drawing, frames, pictures, projects, videos
 from poseloop.train.progress import Progress
 from poseloop.train.sessions import labelling
 
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: kmeans)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of kmeans (default: 0)")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="draw what was chosen of videos, small, on one sheet"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"expected videos whose names differ, but {owners[video.stem]} and {video} would share a folder"
             )
         owners[video.stem] = video
-    failed = []
+    failed, written = [], []
     for source in (*sessions, *given):
         try:
             if source in sessions:
@@ -67,12 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"poseloop: error: {error}", file=sys.stderr)
             continue
         projects.add_recording(project, source)
+        written += files
         print(f"{source}: {len(files)} frames to {project / projects.PICTURES / source.stem}")
     if len(failed) < len(sessions) + len(given):
         print(
             f"\nLabel them: drop each of these folders, and {project / 'config.yaml'}, "
             f"onto napari with the plugin napari-deeplabcut"
         )
+    if arguments.sheet is not None and written:
+        shots = [(pictures.read(file, Colour.BGR), f"{file.parent.name} {file.stem}") for file in written]
+        drawing.save(drawing.contact(shots), arguments.sheet)
+        print(f"{arguments.sheet}: what was chosen")
     return 1 if failed else 0
 
 

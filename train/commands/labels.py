@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from poseloop.live.output import report as reports
 from poseloop.live.types import Colour
 from poseloop.live.vision import Network
@@ -18,7 +21,9 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "find labels that may be wrong; rename, merge and drop keypoints, swap sides, take labels of others"
 
-_RADIUS = 9
+_WIDTH = 800
+"""Of a drawing, about."""
+_RADIUS = 14
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,17 +78,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _draw(one: Suspicion, names: tuple[str, ...], file: Path) -> None:
-    """The picture with all labels, those that are meant in a ring, and what is meant in words."""
-    picture = drawing.as_bgr(pictures.read(one.frame.path, Colour.BGR), rgb=False)
+    """The picture, enlarged, with all labels; those that are meant in a ring, and a line to where a model sees them."""
+    small = drawing.as_bgr(pictures.read(one.frame.path, Colour.BGR), rgb=False)
+    factor = max(1, round(_WIDTH / small.shape[1]))
+    size = (small.shape[1] * factor, small.shape[0] * factor)
+    picture = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     palette = drawing.colours(len(names))
     for animal in one.frame.xy:
         for k, point in enumerate(animal):
             if point[0] == point[0]:
-                drawing.cross(picture, point, palette[k])
+                drawing.cross(picture, point, palette[k], 6, factor)
     for name in one.keypoints:
         k = names.index(name)
         point = one.frame.xy[one.individual, k]
         if point[0] == point[0]:
-            drawing.ring(picture, point, palette[k], _RADIUS)
-    drawing.text(picture, f"{', '.join(one.keypoints)}: {one.text}", (4, 14))
-    drawing.save(picture, file)
+            drawing.ring(picture, point, palette[k], _RADIUS, factor)
+            drawing.beside(picture, name, point, _RADIUS, factor)
+            if one.seen is not None:
+                drawing.line(picture, point, np.array(one.seen), palette[k], factor)
+    lines = [f"{one.frame.name}", f"{', '.join(one.keypoints)}: {one.text}"]
+    drawing.save(drawing.titled(picture, lines), file)

@@ -84,7 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
     if curve is not None:
         print(f"{curve}: the learning curve")
     if rows:
-        print(f"\nCorrect the guesses: napari with the plugin napari-deeplabcut opens these folders, with {root}")
+        print(
+            f"\nCorrect the guesses: drop each of these folders, and {root / 'config.yaml'}, onto napari with the "
+            f"plugin napari-deeplabcut"
+        )
     if arguments.report is not None:
         reports.write(
             {"frames": rows, "models": list(history.models), "rounds": list(history.rounds)}, arguments.report

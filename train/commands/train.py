@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, export, prove, measure, report."""
+    # What it has to say of processors hides the training's own lines; errors are still shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # It needs the extra `train`, and the list of all commands must not.
     from poseloop.train import recipe
 
@@ -156,9 +159,9 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 def _threads(count: int) -> None:
     """Limit TensorFlow, which has to be told before it computes anything."""
-    import tensorflow as tf
-
     if count:
+        import tensorflow as tf
+
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
