@@ -35,6 +35,22 @@ def test_a_recorded_mouse_puts_its_snout_into_a_region_and_a_pulse_goes_out(
     assert report["latency_ms"]["frame_to_pin"]["n"] == triggers["acknowledged"]
 
 
+def test_the_obstacle_that_comes_once_gives_one_pulse(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSELOOP_DATA", str(data.resolve()))
+    text = (RIGS / "mirror_mouse.toml").read_text(encoding="utf-8")
+    # Around the obstacle, every frame, on a computer as slow as may be.
+    text = text.replace("fps = 50", 'pace = "none"\nskip = 350\nframes = 80')
+    text = text.replace('use = "sim"', 'use = "sim"\nlease_ms = 5000')
+    text += '[gates]\nage_ms = 5000\n[sync]\nframes = "every"\n'
+    (tmp_path / "rig.toml").write_text(text, encoding="utf-8")
+    report = run(tmp_path / "rig.toml", tmp_path)
+    assert report["frames"] == {"captured": 80, "processed": 80, "dropped": {}, "incomplete": 0}
+    triggers = report["triggers"]
+    assert (triggers["sent"], triggers["acknowledged"], triggers["held"]) == (1, 1, 0)
+
+
 @pytest.mark.slow
 def test_every_frame_of_a_whole_recording_is_accounted_for(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
