@@ -12,7 +12,7 @@ from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.output import report as reports
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import find_model
-from poseloop.train import predict, projects, refine, trackfiles
+from poseloop.train import curve, predict, projects, refine, trackfiles
 from poseloop.train.history import History
 from poseloop.train.progress import Progress
 from poseloop.train.refine import Doubts, Recording
@@ -66,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     individuals = max(len(project.individuals), 1)
     with Network.open(arguments.model, arguments.provider, arguments.threads, individuals=individuals) as network:
         _check(network, project, root)
-        history.enter(model, network.info)
+        labelled = history.now()
+        history.keep(labelled)
+        history.enter(model, network.info, labelled)
         rows, code = [], 0
         if arguments.count:
             found, failed = _look(network, _recordings(arguments, root), arguments, root, history)
@@ -79,10 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
                     refine.write(one, numbers, root, project, network.keypoints, scorer)
                 rows += _say(one, numbers, root)
             history.asked(model, chosen)
-    print(f"\n{history.table()}")
-    curve = history.draw()
-    if curve is not None:
-        print(f"{curve}: the learning curve")
+    test = curve.measure(history, labelled)
+    print(f"\n{curve.table(history, test)}")
+    drawn = curve.draw(history, test)
+    if drawn is not None:
+        print(f"{drawn}: the learning curve")
     if rows:
         print(f"\nCorrect the guesses: napari with the plugin napari-deeplabcut opens these folders, with {root}")
     if arguments.report is not None:
