@@ -136,7 +136,7 @@ def label(project: Path, frames: range, off: float = 0.0) -> labels.Labels:
     for n in frames:
         points = [(12 + n, 12), (80 - n, 32), (12 + n, 50)]
         assert cv2.imwrite(str(here / f"img{n:04d}.png"), dots(points)[..., ::-1])
-        rows[f"img{n:04d}.png"] = np.array(points) + [off, 0.0]
+        rows[f"img{n:04d}.png"] = np.array(points) + np.array([off, 0.0])
     write_labels(here, "me", [("", name) for name in NAMES], rows)
     return labels.read(project)
 
