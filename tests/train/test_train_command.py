@@ -69,6 +69,7 @@ def test_a_project_becomes_a_model_and_the_model_a_smaller_one(
         cli.main(["export", str(model), str(project), "--out", str(points), "--precision", "int4"])
 
 
+@pytest.mark.slow
 def test_trainings_of_a_project_are_rounds_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "p"
     options = ["--weights", "none", "--steps", "2", "--backbone", "mobilenet_v1", "--alpha", "0.25", "--width", "16"]
