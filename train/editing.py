@@ -277,6 +277,7 @@ def save(
     for folder in {sheet.folder for sheet in made}:
         old += [file for kind in ("CollectedData_*", "machinelabels*") for file in folder.glob(kind)]
     new = [*pictures.values()]
+    changed: list[Path] = []
     try:
         for file in old:
             copy = backup / file.relative_to(root)
@@ -290,13 +291,14 @@ def save(
         for sheet in made:
             sheet.folder.mkdir(parents=True, exist_ok=True)
             for file in sorted((draft / sheet.folder.name).iterdir()):
-                if sheet.folder / file.name not in old:
-                    new.append(sheet.folder / file.name)
-                file.replace(sheet.folder / file.name)
+                place = sheet.folder / file.name
+                (changed if place in old else new).append(place)
+                file.replace(place)
+        changed += [root / name for name in configs if root / name in old]
         if project is not None:
             projects.create(root, project)
     except BaseException as error:
-        _undo(root, backup, old, new, error)
+        _undo(root, backup, changed, new, error)
         if isinstance(error, (OSError, DataError)):
             raise DataError(f"{root}: cannot be written: {error}; the labels are as they were") from error
         raise
@@ -305,15 +307,13 @@ def save(
     return backup
 
 
-def _undo(root: Path, backup: Path, old: Sequence[Path], new: Sequence[Path], cause: BaseException) -> None:
-    """Put the copies back, and take away what is new."""
+def _undo(root: Path, backup: Path, changed: Sequence[Path], new: Sequence[Path], cause: BaseException) -> None:
+    """Put back the copies of what was changed, all of them whole by then, and take away what is new."""
     try:
         for file in new:
             file.unlink(missing_ok=True)
-        for file in old:
-            copy = backup / file.relative_to(root)
-            if copy.is_file() and copy.read_bytes() != file.read_bytes():
-                shutil.copyfile(copy, file)
+        for file in changed:
+            shutil.copyfile(backup / file.relative_to(root), file)
     except OSError as error:
         raise DataError(
             f"{root}: {cause}, and then: {error}; some labels are changed, and all are in {backup} as they were"

@@ -157,8 +157,12 @@ def _from_h5(file: Path) -> tuple[list[_Column], Iterator[tuple[int, list[str], 
         ) from error
     try:
         frame = pandas.read_hdf(file, key=_KEY)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{file}: cannot be read as an h5 file of labels (key {_KEY!r}): {error}") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, RuntimeError) as error:
+        # PyTables' own error, a RuntimeError, ends with what was wrong, after a page of HDF5's.
+        said = str(error).strip().rsplit("\n", 1)[-1]
+        raise DataError(f"{file}: cannot be read as an h5 file of labels (key {_KEY!r}): {said}") from error
+    if not isinstance(frame, pandas.DataFrame):
+        raise DataError(f"{file}: expected a table of labels (key {_KEY!r}), but got a {type(frame).__name__}")
     names = [str(name) for name in frame.columns.names]
     if "bodyparts" not in names or "coords" not in names:
         raise DataError(f"{file}: expected columns scorer, [individuals,] bodyparts, coords, but got {names}")

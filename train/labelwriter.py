@@ -97,12 +97,15 @@ def write_table(
         index=pandas.MultiIndex.from_tuples([(_FOLDER, folder.name, name) for name in names], names=[None] * 3),
         columns=pandas.MultiIndex.from_tuples(header, names=levels),
     )
-    # Both are whole before either takes its place.
+    # Both are whole before either takes its place. The h5 file is made in memory: HDF5 itself does not get over a disk
+    # that is full.
     with whole(folder / f"{stem}.csv") as text, whole(folder / f"{stem}.h5") as part:
         table.to_csv(text, lineterminator="\n")
-        with pandas.HDFStore(part, mode="w") as store:
+        with pandas.HDFStore(str(part), mode="w", driver="H5FD_CORE", driver_core_backing_store=0) as store:
             store.put(_KEY, table, format="fixed", track_times=False)
             readable_by_older(store)
+            store.flush()
+            part.write_bytes(store._handle.get_file_image())
 
 
 def _header(

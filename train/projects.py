@@ -170,7 +170,7 @@ def described(folder: Path) -> Project:
         return load(folder)
     file = folder / _CONFIG
     # As text, so that a body part called `no` stays one.
-    config = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    config = _config(folder, yaml.BaseLoader)
     several = str(config.get("multianimalproject", "")).lower() == "true"
     unique = tuple(config.get("uniquebodyparts") or ()) if several else ()
     named = config.get("multianimalbodyparts" if several else "bodyparts") or ()
@@ -275,13 +275,13 @@ def add_recording(folder: Path, video: Path, name: str | None = None) -> None:
         _write_config(folder, load(folder), {**listed, str(place): {"crop": crop}})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """What ``config.yaml`` holds; nothing where there is none."""
     file = folder / _CONFIG
     if not file.is_file():
         return {}
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{file}: cannot be read as a project's configuration: {error}") from error
     if not isinstance(config, dict):

@@ -272,6 +272,29 @@ def test_what_ends_half_way_is_undone(
     assert edit(folder, "rename", "snout=nose") == 0
 
 
+@pytest.mark.parametrize("moment", range(4))
+def test_a_disk_that_fills_up_while_copies_are_made_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = new(tmp_path / "p")
+    there = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    calls = iter(range(1000))
+    copy = shutil.copyfile
+
+    def filling(source: Path, target: Path) -> object:
+        if next(calls) == moment:
+            Path(target).write_bytes(Path(source).read_bytes()[:5])
+            raise OSError(28, "No space left on device")
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", filling)
+    assert edit(folder, "rename", "snout=nose") == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "the labels are as they were" in said
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == there
+
+
 def test_a_deeplabcut_project_keeps_its_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = new(tmp_path / "p")
     (folder / "project.toml").unlink()

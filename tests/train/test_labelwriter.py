@@ -9,7 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from disks import largest_file
 
+from poseloop.live.errors import DataError
 from poseloop.train.labelfiles import read_table
 from poseloop.train.labelwriter import write_guesses, write_labels
 
@@ -69,3 +71,26 @@ def test_earlier_guesses_stay_when_a_keypoint_is_added(tmp_path: Path) -> None:
     (kept, _) = read_table(folder / "machinelabels-iter0.h5", "", guesses=True).rows
     np.testing.assert_array_equal(kept.xy[0], [[3, 4], [1, 2], [NAN, NAN]])
     np.testing.assert_array_equal(kept.likelihood[0], [0.25, 0.5, NAN])
+
+
+@pytest.mark.parametrize("size", [1000, 20_000])
+def test_a_full_disk_leaves_both_files_as_they_were(tmp_path: Path, size: int) -> None:
+    folder = tmp_path / "m1"
+    folder.mkdir()
+    write_labels(folder, "me", ONE, {"img0.png": np.ones((2, 2))})
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert set(before) == {"CollectedData_me.csv", "CollectedData_me.h5"}
+    # At 1,000 bytes the CSV fails, at 20,000 only the h5.
+    more = {f"img{n}.png": np.full((2, 2), n / 3) for n in range(200)}
+    with largest_file(size), pytest.raises(DataError, match="cannot be written"):
+        write_labels(folder, "me", ONE, more)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no h5", b"\x89HDF\r\n\x1a\n cut off"])
+def test_a_damaged_h5_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "CollectedData_me.h5"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"CollectedData_me\.h5: cannot be read") as error:
+        read_table(file, "")
+    assert "\n" not in str(error.value)
