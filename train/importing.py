@@ -75,7 +75,7 @@ def import_project(
         elif (source / "config.yaml").is_file():
             notes = _deeplabcut(source, made, done)
         else:
-            notes = _lightning_pose(source, made, done)
+            notes, known = _lightning_pose(source, made, done)
     projects.root(folder)  # its configuration holds its place
     for name, video in known.items():
         projects.add_recording(folder, video, name)
@@ -149,7 +149,8 @@ def _copy(files: Iterable[Path], folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> list[str]:
+def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> tuple[list[str], dict[str, Path]]:
+    """Give notes, and recording → its video where that is there."""
     found = labels.read(source)  # says what is wrong with it
     root = found.project
     recordings: dict[str, dict[str, _Float64]] = defaultdict(dict)
@@ -182,7 +183,11 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
         write_labels(folder / PICTURES / name, scorer, columns[name], rows)
         done()
     projects.create(folder, _project(root / table_file, project))
-    return [str(problem) for problem in found.problems]
+    there = videos_there.iterdir() if videos_there.is_dir() else ()
+    known = {
+        file.stem: file for file in sorted(there) if file.suffix.lower() in videos.ENDINGS and file.stem in recordings
+    }
+    return [str(problem) for problem in found.problems], known
 
 
 def _unlike(stem: str, names: Collection[str]) -> str:

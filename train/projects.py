@@ -231,8 +231,8 @@ def recordings(folder: Path) -> list[Path]:
 
 def recording(video: Path) -> str:
     """Name the folder of a recording: as the video, which is where DeepLabCut looks; a session's before that."""
-    folder = video.resolve().parent
-    return f"{folder.name}_{video.stem}" if is_session(folder) else video.stem
+    real = video.resolve()  # `add_recording` links videos of sessions
+    return f"{real.parent.name}_{real.stem}" if is_session(real.parent) else video.stem
 
 
 def check_recording(folder: Path, video: Path, name: str) -> None:

@@ -218,6 +218,21 @@ def test_guesses_change_with_the_labels(tmp_path: Path, capsys: pytest.CaptureFi
     assert set(guesses(folder)["e.png"]) == {"nose"}
 
 
+def test_a_recording_with_a_name_of_people_and_paths_of_windows(tmp_path: Path) -> None:
+    folder = new(tmp_path / "Mäuse, 2. Versuch", video="Über uns 1")
+    here = folder / "labeled-data" / "Über uns 1"
+    (here / "CollectedData_me.h5").unlink()
+    file = here / "CollectedData_me.csv"
+    text = file.read_text(encoding="utf-8").replace("labeled-data,Über uns 1,", "labeled-data\\Über uns 1\\")
+    file.write_text(text.replace(",,,me", ",me").replace(",,,snout", ",snout").replace(",,,x", ",x"), encoding="utf-8")
+    assert len(labels.read(folder).frames) == 3
+    assert not labels.read(folder).problems
+    assert edit(folder, "rename", "snout=Schnäuzchen 1") == 0
+    assert points(folder) == {"Schnäuzchen 1": [10, 20], "leftear": [5, 25], "rightear": [15, 25]}
+    assert cli.main(["import", str(folder), str(tmp_path / "noch eins")]) == 0
+    assert labels.read(tmp_path / "noch eins").digest == labels.read(folder).digest
+
+
 def test_names_change_before_anything_is_labelled(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     assert cli.main(["new", "project", str(folder), "--keypoints", *POINTS]) == 0

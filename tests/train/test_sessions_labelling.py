@@ -14,7 +14,7 @@ from synthetic import Plan, make_session, truth
 from poseloop.live import cli
 from poseloop.live.output.log import packed
 from poseloop.live.output.session import Session
-from poseloop.train import labels
+from poseloop.train import labels, projects
 from poseloop.train.sessions.labelling import choose
 
 PLAN = Plan(frames=100, missed=(5,), unrecorded=(20, 21))
@@ -100,6 +100,7 @@ def test_a_session_gives_no_picture_twice(folder: Path, tmp_path: Path, capsys: 
     (listed,) = yaml.safe_load((project / "config.yaml").read_text(encoding="utf-8"))["video_sets"]
     assert Path(listed).stem == "small_top"
     assert Path(listed).read_bytes() == video.read_bytes()
+    assert projects.recording(Path(listed)) == projects.recording(video) == "small_top"
 
 
 def test_a_camera_that_has_no_picture_of_it_is_left_out(tmp_path: Path) -> None:

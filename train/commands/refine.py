@@ -75,12 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
             code = 1 if failed else 0
             chosen = refine.choose(found, arguments.count, arguments.seed)
             scorer = predict.scorer(arguments.model, individuals)
-            for one in found:
-                numbers = chosen.get(one.recording.name, [])
-                if numbers:
-                    refine.write(one, numbers, root, project, network.keypoints, scorer)
-                rows += _say(one, numbers, root)
-            history.asked(model, chosen)
+            written: dict[str, list[int]] = {}
+            try:
+                for one in found:
+                    numbers = chosen.get(one.recording.name, [])
+                    if numbers:
+                        refine.write(one, numbers, root, project, network.keypoints, scorer)
+                        written[one.recording.name] = numbers
+                    rows += _say(one, numbers, root)
+            finally:
+                # What was written before something went wrong, or Ctrl-C, is a round, too.
+                if written:
+                    history.asked(model, written)
     test = curve.measure(history, labelled)
     print(f"\n{curve.table(history, test)}")
     drawn = curve.draw(history, test)
