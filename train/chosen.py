@@ -13,7 +13,7 @@ from pathlib import Path
 from poseloop.live.errors import DataError
 from poseloop.live.output import report as reports
 from poseloop.train import frames
-from poseloop.train.labelfiles import read_table
+from poseloop.train.labelfiles import label_files, read_table
 from poseloop.train.projects import PICTURES
 
 __all__ = ["FILE", "remember", "taken"]
@@ -33,10 +33,8 @@ def taken(project: Path, recording: str) -> set[int]:
     """
     folder = project / PICTURES / recording
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    for stem in {Path(name).stem for name in names if name.startswith(("CollectedData_", "machinelabels"))}:
-        # CSV and h5 are the same; the CSV needs no package.
-        file = next((folder / f"{stem}.{end}" for end in ("csv", "h5") if f"{stem}.{end}" in names), None)
-        if file is not None:
+    for pattern in ("CollectedData_*", "machinelabels*"):
+        for file in label_files(folder, pattern).values():
             names += [row.picture.rsplit("/", 1)[-1] for row in read_table(file, file.name).rows]
     numbers = {number for name in names if (number := frames.number_of(name)) is not None}
     return numbers.union(_read(project).get(recording, ()))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.train import projects
-from poseloop.train.labelfiles import ANIMAL, Severity, read_table
+from poseloop.train.labelfiles import ANIMAL, Severity, label_files, read_table
 from poseloop.train.labelwriter import write_table
 from poseloop.train.projects import PICTURES, Project
 
@@ -77,7 +77,7 @@ def sheets(root: Path, scorer: str) -> list[Sheet]:
     """
     found = []
     for folder in _folders(root):
-        files = _files(folder, "CollectedData_*")
+        files = label_files(folder, "CollectedData_*")
         if files:
             found.append(sheet(files.get(f"CollectedData_{scorer}", files[min(files)])))
     return found
@@ -89,16 +89,11 @@ def guesses(root: Path) -> list[Sheet]:
     Raises:
         DataError: a cell cannot be understood.
     """
-    return [sheet(file) for folder in _folders(root) for _, file in sorted(_files(folder, f"{_GUESSED}*").items())]
+    return [sheet(file) for folder in _folders(root) for _, file in sorted(label_files(folder, f"{_GUESSED}*").items())]
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in (root / PICTURES).glob("*") if path.is_dir())
-
-
-def _files(folder: Path, pattern: str) -> dict[str, Path]:
-    """Stem → file; the CSV where there is an h5, too."""
-    return {file.stem: file for ending in ("h5", "csv") for file in sorted(folder.glob(f"{pattern}.{ending}"))}
 
 
 def sheet(file: Path) -> Sheet:

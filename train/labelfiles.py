@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 
-__all__ = ["ANIMAL", "Problem", "Row", "Severity", "Table", "read_table"]
+__all__ = ["ANIMAL", "Problem", "Row", "Severity", "Table", "label_files", "read_table"]
 
 ANIMAL = "animal"
 """Name of the individual in files that know only one."""
@@ -89,6 +89,11 @@ class Table:
     """(individual, keypoint) that the file has, in its order: parts that belong to no animal are of one only."""
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
+
+
+def label_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Stem → file of labels or guesses in a recording's folder; the CSV where there is an h5, too: it needs nothing."""
+    return {file.stem: file for ending in ("h5", "csv") for file in sorted(folder.glob(f"{pattern}.{ending}"))}
 
 
 def read_table(file: Path, name: str, guesses: bool = False) -> Table:

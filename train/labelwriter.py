@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.train.labelfiles import ANIMAL, read_table
+from poseloop.train.labelfiles import ANIMAL, label_files, read_table
 from poseloop.train.trackfiles import needs, readable_by_older, whole
 
 __all__ = ["GUESSES", "write_guesses", "write_labels", "write_table"]
@@ -123,13 +123,13 @@ def _header(
 
 def _unlabelled(folder: Path, columns: Sequence[tuple[str, str]]) -> dict[str, npt.NDArray[np.float64]]:
     """Earlier guesses of pictures that are not labelled, in these columns."""
-    files = [file for end in ("csv", "h5") if (file := folder / f"{GUESSES}.{end}").is_file()]
-    if not files:
+    file = label_files(folder, GUESSES).get(GUESSES)
+    if file is None:
         return {}
-    table = read_table(files[0], files[0].name, guesses=True)
+    table = read_table(file, file.name, guesses=True)
     labelled = {
         row.picture.rsplit("/", 1)[-1]
-        for labels in folder.glob("CollectedData_*.csv")
+        for labels in label_files(folder, "CollectedData_*").values()
         for row in read_table(labels, labels.name).rows
         if not np.isnan(row.xy).all()
     }

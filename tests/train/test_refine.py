@@ -105,6 +105,19 @@ def test_a_second_round_takes_others_and_keeps_guesses_that_nobody_labelled(fold
     assert kept.read_bytes() == (here / "CollectedData_me.csv").read_bytes()
 
 
+def test_what_was_refused_comes_back_by_no_other_way(folder: Path, project: Path) -> None:
+    video = str(folder / "a.mkv")
+    assert run(folder, project, video, "--count", "5") == 0
+    here = project / "labeled-data" / "a"
+    refused = {file.name for file in here.glob("*.png")}
+    assert len(refused) == 5
+    for file in here.iterdir():
+        file.unlink()
+    assert run(folder, project, video, "--count", "5") == 0
+    assert cli.main(["frames", str(project), video, "--count", str(FRAMES), "--how", "uniform"]) == 0
+    assert len({file.name for file in here.glob("*.png")} - refused) == len(list(here.glob("*.png"))) == FRAMES - 5
+
+
 def test_the_curve_shows_every_model(folder: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = History(project)
     for count, error in ((15, 5.0), (25, 3.5)):
