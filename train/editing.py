@@ -2,7 +2,7 @@
 
 Nothing is lost: what was there is copied to ``backups/<time>`` first, new files are written whole beside it, and only
 then do they take the old ones' places. A file of which a cell cannot be understood is not edited, since that cell would
-be gone.
+be gone. A model's guesses change with the labels: they are what the next labels start from.
 """
 
 from __future__ import annotations
@@ -18,28 +18,37 @@ import numpy.typing as npt
 
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.train import projects
-from poseloop.train.labelfiles import ANIMAL, Severity, read_table
-from poseloop.train.labelwriter import write_labels
+from poseloop.train.labelfiles import ANIMAL, Severity, label_files, read_table
+from poseloop.train.labelwriter import write_table
 from poseloop.train.projects import PICTURES, Project
 
-__all__ = ["Conflict", "Sheet", "drop", "exchange", "merge", "rename", "save", "sheet", "sheets", "take"]
+__all__ = ["Conflict", "Sheet", "drop", "exchange", "guesses", "merge", "rename", "save", "sheet", "sheets", "take"]
 
 _Points = npt.NDArray[np.float64]
 _SAME_PX = 1e-3
 """Labels that are this near to each other are the same."""
 BACKUPS = "backups"
+_GUESSED = "machinelabels-iter"
+"""How names of files of guesses begin: Poseloop's and DeepLabCut's own, of any round."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """The labels of one recording."""
+    """The labels of one recording, or a model's guesses."""
 
     folder: Path
+    stem: str
+    """Of the file's name."""
     scorer: str
     columns: tuple[tuple[str, str], ...]
     """(individual, keypoint); the layout of one animal calls no individual anything."""
     rows: Mapping[str, _Points] = field(repr=False)
-    """Name of a picture → (columns, 2) px; NaN = unlabelled."""
+    """Name of a picture → (columns, 2) px, guesses (columns, 3) with their likelihood; NaN = unlabelled."""
+
+    @property
+    def guessed(self) -> bool:
+        """By a model?"""
+        return self.stem.startswith(_GUESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +73,37 @@ def sheets(root: Path, scorer: str) -> list[Sheet]:
     """Read the labels of a project, recording by recording; of several people's, those of ``scorer``.
 
     Raises:
-        DataError: there are none, or a cell cannot be understood.
+        DataError: a cell cannot be understood.
     """
     found = []
-    for folder in sorted(path for path in (root / PICTURES).glob("*") if path.is_dir()):
-        files = {
-            file.stem: file for ending in ("h5", "csv") for file in sorted(folder.glob(f"CollectedData_*.{ending}"))
-        }
+    for folder in _folders(root):
+        files = label_files(folder, "CollectedData_*")
         if files:
             found.append(sheet(files.get(f"CollectedData_{scorer}", files[min(files)])))
-    if not found:
-        raise DataError(
-            f"{root}: expected labels in {PICTURES}/*/CollectedData_*.csv or .h5; `poseloop import` makes a project of "
-            f"others"
-        )
     return found
 
 
+def guesses(root: Path) -> list[Sheet]:
+    """Read what models guessed for pictures of a project.
+
+    Raises:
+        DataError: a cell cannot be understood.
+    """
+    return [sheet(file) for folder in _folders(root) for _, file in sorted(label_files(folder, f"{_GUESSED}*").items())]
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in (root / PICTURES).glob("*") if path.is_dir())
+
+
 def sheet(file: Path) -> Sheet:
-    """Read one file of labels; its folder is the recording's.
+    """Read one file of labels or guesses; its folder is the recording's.
 
     Raises:
         DataError: it cannot be read, or a cell of it cannot be understood.
     """
-    table = read_table(file, f"{file.parent.name}/{file.name}")
+    guessed = file.stem.startswith(_GUESSED)
+    table = read_table(file, f"{file.parent.name}/{file.name}", guessed)
     wrong = [problem for problem in table.problems if problem.severity is Severity.ERROR]
     if wrong:
         raise DataError("expected labels that can be understood; mend them first:\n  " + "\n  ".join(map(str, wrong)))
@@ -97,11 +113,13 @@ def sheet(file: Path) -> Sheet:
     rows: dict[str, _Points] = {}
     for row in table.rows:
         name = row.picture.rsplit("/", 1)[-1]
-        points = np.array([row.xy[i, k] for i, k in places])
+        values = np.concatenate([row.xy, row.likelihood[..., None]], axis=-1) if guessed else row.xy
+        points = np.array([values[i, k] for i, k in places])
         if name in rows and not np.array_equal(rows[name], points, equal_nan=True):
             raise DataError(f"{file}: {name} is there twice, with other points: expected one row for each picture")
         rows[name] = points
-    return Sheet(file.parent, file.stem.removeprefix("CollectedData_"), columns, rows)
+    scorer = table.scorer if guessed else file.stem.removeprefix("CollectedData_")
+    return Sheet(file.parent, file.stem, scorer, columns, rows)
 
 
 def rename(sheet: Sheet, names: Mapping[str, str]) -> Sheet:
@@ -130,10 +148,11 @@ def merge(sheet: Sheet, source: str, into: str, prefer: str = "") -> tuple[Sheet
         sheet: the labels.
         source: fills in where ``into`` is not labelled, and is gone.
         into: stays.
-        prefer: ``ours``: where both are labelled ``into`` stays; ``theirs``: ``source`` takes its place.
+        prefer: ``ours``: where both are labelled ``into`` stays; ``theirs``: ``source`` takes its place. Of two
+            guesses, the likelier one stays.
 
     Returns:
-        The labels, and where both were labelled in different places.
+        The labels, and where both were labelled in different places; guesses have no such conflicts.
     """
     rows = {name: points.copy() for name, points in sheet.rows.items()}
     conflicts = []
@@ -142,6 +161,10 @@ def merge(sheet: Sheet, source: str, into: str, prefer: str = "") -> tuple[Sheet
             continue
         goal = sheet.columns.index((who, into))
         for name, points in rows.items():
+            if sheet.guessed:
+                likelier = points[place, 2] > points[goal, 2]
+                points[goal] = _one(points[goal], points[place], "theirs" if likelier else "ours")
+                continue
             if _differ(points[goal], points[place]):
                 conflicts.append(_conflict(sheet, name, f"{who} {into}".strip(), points[goal], points[place]))
             points[goal] = _one(points[goal], points[place], prefer)
@@ -189,7 +212,7 @@ def take(
         DataError: they have keypoints or individuals that we have not.
     """
     if ours is None:
-        return Sheet(folder, scorer, theirs.columns, theirs.rows), []
+        return Sheet(folder, f"CollectedData_{scorer}", scorer, theirs.columns, theirs.rows), []
     strangers = [" ".join(column).strip() for column in theirs.columns if column not in ours.columns]
     if strangers:
         raise DataError(
@@ -214,9 +237,9 @@ def _differ(ours: _Points, theirs: _Points) -> bool:
 
 
 def _one(ours: _Points, theirs: _Points, prefer: str) -> _Points:
-    if np.isnan(theirs).any():
+    if np.isnan(theirs[:2]).any():
         return ours
-    return theirs if np.isnan(ours).any() or prefer == "theirs" else ours
+    return theirs if np.isnan(ours[:2]).any() or prefer == "theirs" else ours
 
 
 def _conflict(sheet: Sheet, picture: str, point: str, ours: _Points, theirs: _Points) -> Conflict:
@@ -227,7 +250,7 @@ def _conflict(sheet: Sheet, picture: str, point: str, ours: _Points, theirs: _Po
 def save(
     root: Path, made: Sequence[Sheet], project: Project | None = None, added: Mapping[Path, Path] | None = None
 ) -> Path:
-    """Write labels, after a copy of what was there.
+    """Write labels, after a copy of what was there. What fails or is ended half-way is undone.
 
     Args:
         root: the project's folder.
@@ -243,34 +266,54 @@ def save(
     """
     backup = _fresh(root / BACKUPS)
     draft = backup / "new"
+    pictures = dict(added or {})
+    configs = () if project is None else ("project.toml", "config.yaml")
+    old = [root / name for name in configs if (root / name).is_file()]
+    for folder in {sheet.folder for sheet in made}:
+        old += [file for kind in ("CollectedData_*", "machinelabels*") for file in folder.glob(kind)]
+    new = [*pictures.values()]
+    changed: list[Path] = []
     try:
-        old = [
-            root / name for name in ("project.toml", "config.yaml") if project is not None and (root / name).is_file()
-        ]
-        old += [file for sheet in made for file in sorted(sheet.folder.glob("CollectedData_*"))]
         for file in old:
             copy = backup / file.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         for sheet in made:
-            write_labels(draft / sheet.folder.name, sheet.scorer, sheet.columns, sheet.rows)
-        for source, picture in (added or {}).items():
+            write_table(draft / sheet.folder.name, sheet.stem, sheet.scorer, sheet.columns, sheet.rows)
+        for source, picture in pictures.items():
             picture.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, picture)
-        try:
-            for sheet in made:
-                sheet.folder.mkdir(parents=True, exist_ok=True)
-                for file in sorted((draft / sheet.folder.name).iterdir()):
-                    file.replace(sheet.folder / file.name)
-            if project is not None:
-                projects.create(root, project)
-        except OSError as error:
-            raise DataError(f"{root}: {error}; the labels as they were are in {backup}") from error
-    except OSError as error:
-        raise DataError(f"{backup}: cannot be written: {error}; the labels are as they were") from error
+        for sheet in made:
+            sheet.folder.mkdir(parents=True, exist_ok=True)
+            for file in sorted((draft / sheet.folder.name).iterdir()):
+                place = sheet.folder / file.name
+                (changed if place in old else new).append(place)
+                file.replace(place)
+        changed += [root / name for name in configs if root / name in old]
+        if project is not None:
+            projects.create(root, project)
+    except BaseException as error:
+        _undo(root, backup, changed, new, error)
+        if isinstance(error, (OSError, DataError)):
+            raise DataError(f"{root}: cannot be written: {error}; the labels are as they were") from error
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return backup
+
+
+def _undo(root: Path, backup: Path, changed: Sequence[Path], new: Sequence[Path], cause: BaseException) -> None:
+    """Put back the copies of what was changed, all of them whole by then, and take away what is new."""
+    try:
+        for file in new:
+            file.unlink(missing_ok=True)
+        for file in changed:
+            shutil.copyfile(backup / file.relative_to(root), file)
+    except OSError as error:
+        raise DataError(
+            f"{root}: {cause}, and then: {error}; some labels are changed, and all are in {backup} as they were"
+        ) from error
+    shutil.rmtree(backup, ignore_errors=True)
 
 
 def _fresh(folder: Path) -> Path:

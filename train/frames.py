@@ -12,7 +12,8 @@ is forgotten, so that memory does not grow with the video. Three ways to choose:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,19 @@ from poseloop.train import drawing
 from poseloop.train.trackfiles import whole
 from poseloop.train.videos import Video
 
-__all__ = ["HOWS", "How", "Thumbnails", "choose", "groups", "name", "save", "save_picture", "taken", "thumbnails"]
+__all__ = [
+    "HOWS",
+    "How",
+    "Thumbnails",
+    "choose",
+    "groups",
+    "name",
+    "number_of",
+    "save",
+    "save_picture",
+    "thumbnails",
+    "together",
+]
 
 How = Literal["uniform", "kmeans", "motion"]
 HOWS: tuple[How, ...] = ("kmeans", "uniform", "motion")
@@ -162,10 +175,10 @@ def _kmeans(kept: Thumbnails, free: npt.NDArray[np.bool_], count: int, seed: int
     return chosen
 
 
-def taken(folder: Path) -> set[int]:
-    """Numbers of the frames whose pictures are in a folder: ``img0123.png`` is frame 123, as in DeepLabCut."""
-    files = folder.iterdir() if folder.is_dir() else ()
-    return {int(match[1]) for file in files if (match := _NAME.match(file.name))}
+def number_of(picture: str) -> int | None:
+    """Which frame a picture is: ``img0123.png`` is frame 123, as in DeepLabCut; None: its name does not say."""
+    match = _NAME.match(picture)
+    return int(match[1]) if match else None
 
 
 def name(number: int, length: int) -> str:
@@ -180,8 +193,19 @@ def save_picture(file: Path, picture: Image) -> None:
         part.write_bytes(content.tobytes() if ok else b"")
 
 
+@contextmanager
+def together(files: Collection[Path]) -> Iterator[None]:
+    """Take files away again that were written, if what follows fails or is ended: all of them are there, or none."""
+    try:
+        yield
+    except BaseException:
+        for file in files:
+            file.unlink(missing_ok=True)
+        raise
+
+
 def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> list[Path]:
-    """Write frames as PNG, each whole or not at all.
+    """Write frames as PNG, all of them or none.
 
     Args:
         video: open, nothing read of it.
@@ -192,15 +216,18 @@ def save(video: Video, numbers: Collection[int], folder: Path, length: int) -> l
     Raises:
         DataError: the video is damaged, has no such frame, or a file cannot be written.
     """
-    wanted, files = set(numbers), []
-    for number in video.numbers():
-        if number in wanted:
-            wanted.remove(number)
-            file = folder / name(number, length)
-            save_picture(file, video.picture(Colour.RGB))
-            files.append(file)
-        if not wanted:
-            return files
-    if wanted:
-        raise DataError(f"{video.file}: expected frames {sorted(wanted)}, but it has {number + 1}")
-    return files
+    wanted: set[int] = set(numbers)
+    files: list[Path] = []
+    with together(files):
+        for place in video.numbers():
+            if place in wanted:
+                wanted.remove(place)
+                file = folder / name(place, length)
+                if not file.exists():
+                    files.append(file)
+                save_picture(file, video.picture(Colour.RGB))
+            if not wanted:
+                break
+        if wanted:
+            raise DataError(f"{video.file}: expected frames {sorted(wanted)}, but it has {place + 1}")
+    return [folder / name(place, length) for place in sorted(numbers)]

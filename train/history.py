@@ -1,38 +1,46 @@
 """What a project's models learned from, and how well: kept beside the labels, so that no round of labelling is lost.
 
-    refine/history.json            models, versions of the labels, rounds, in order of time
+    refine/history.json            models, versions of the labels, rounds, in order of time; and the test frames
     refine/models/                 a copy of every model that was entered
     refine/labels-<digest>/        the label files that were there when a model was entered
     refine/curve.png               error against labelled frames
 
 A model is known by its file's SHA-256 and names the digest of the labels that it learned from
 (`poseloop.train.labels.Labels.digest`), so that both can be found again.
+
+Models of several rounds can only be compared on frames that none of them learned from. So the frames that the first
+training held out are the project's test frames from then on: later trainings hold them out again, and learn from all
+that is new. `poseloop.train.curve` measures every kept model on them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from poseloop.live.errors import DataError
+from poseloop.live.errors import DataError, ModelError
 from poseloop.live.output import report as reports
+from poseloop.live.vision import Network
 from poseloop.live.vision.metadata import ModelInfo
-from poseloop.train import labels
+from poseloop.train import labels, projects
+from poseloop.train.labels import Labels
 from poseloop.train.projects import PICTURES
 from poseloop.train.trackfiles import whole
 
-__all__ = ["FOLDER", "History"]
+__all__ = ["FOLDER", "SHARE", "History"]
 
 FOLDER = "refine"
 _FILE = "history.json"
 _DIGITS = 12
 """Of a digest in a folder's name."""
+SHARE = 0.2
+"""Of the labelled frames that a training holds out, where nobody says otherwise."""
 
 
 class History:
@@ -48,17 +56,34 @@ class History:
         self.folder = project / FOLDER
         self._file = self.folder / _FILE
         self._parts: dict[str, list[dict[str, Any]]] = {"models": [], "labels": [], "rounds": []}
+        self._test: list[str] = []
         if self._file.is_file():
             try:
                 found = json.loads(self._file.read_text(encoding="utf-8"))
                 self._parts = {key: [dict(entry) for entry in found[key]] for key in self._parts}
+                self._test = [str(name) for name in found.get("test", ())]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{self._file}: cannot be read as a project's history: {error!r}") from error
 
+    @classmethod
+    def kept(cls, project: Path) -> History | None:
+        """Read the history of a project that keeps one: Poseloop's own, or one in which `poseloop refine` was used."""
+        used = projects.is_own(project) or (project / FOLDER / _FILE).is_file()
+        return cls(project) if used else None
+
     @property
     def models(self) -> Sequence[Mapping[str, Any]]:
-        """``name, sha256, file, added, data_digest, learned, held_out, error_px`` of each."""
+        """``name, sha256, file, added, data_digest, learned, held_out, error_px, test`` of each.
+
+        ``learned`` and ``held_out`` are counts of frames; ``error_px`` is that of its own held-out frames; ``test``,
+        where it was measured, ``{of, error_px}``: its error on the project's test frames, and a digest of those.
+        """
         return self._parts["models"]
+
+    @property
+    def test(self) -> Sequence[str]:
+        """Names of the frames that the project's trainings do not learn from; empty: it has had none yet."""
+        return self._test
 
     @property
     def rounds(self) -> Sequence[Mapping[str, Any]]:
@@ -70,37 +95,116 @@ class History:
         """``digest, added, folder, frames, points`` of each version of the labels that is kept."""
         return self._parts["labels"]
 
-    def enter(self, model: Path, info: ModelInfo) -> bool:
-        """Keep a model and the labels as they are now; False: both are there already.
+    def now(self) -> Labels:
+        """Read the project's labels; none where nobody has labelled yet.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        if any((self._project / PICTURES).glob("*/CollectedData_*")):
+            return labels.read(self._project, some=False)
+        return Labels(self._project, (), (), (), (), (), "")
+
+    def split(self, now: Labels, share: float | None, seed: int) -> tuple[Labels, Labels]:
+        """Part labels into those for training and those held out: the test frames, from the first training on.
+
+        Args:
+            now: all labels of the project.
+            share: of the frames that is to be held out, 0..1; frames that no model has learned from are added to the
+                test frames until there are so many. None: those that there are, or `SHARE` of a project without.
+            seed: of the choice.
+
+        Returns:
+            Labels for training, labels held out.
+
+        Raises:
+            DataError: there are fewer than two frames, the share is not between 0 and 1, or no frame to learn from is
+                left.
+        """
+        names = {frame.name for frame in now.frames}
+        test = names.intersection(self._test)
+        if not test or (share is not None and not 0 < share < 1):
+            return labels.split(now, SHARE if share is None else share, seed)
+        if share is not None:
+            free = [name for name in labels.ranked(names - test, seed) if name not in self._learned()]
+            test.update(free[: max(round(share * len(names)) - len(test), 0)])
+        if test == names:
+            raise DataError(
+                f"{now.project}: expected labelled frames to learn from, but all {len(names)} are test frames (see "
+                f"{self._file}): label more"
+            )
+        return now.only(names - test), now.only(test)
+
+    def keep(self, now: Labels) -> bool:
+        """Copy the label files, if they have changed; False: there is such a copy already.
+
+        Args:
+            now: the labels as they were just read.
 
         Raises:
             DataError: a file cannot be read or written.
         """
-        new = self._keep_labels()
+        if not now.frames or any(version["digest"] == now.digest for version in self.versions):
+            return False
+        folder = self.folder / f"labels-{now.digest[:_DIGITS]}"
+        for file in sorted((self._project / PICTURES).glob("*/CollectedData_*")):
+            with whole(folder / file.parent.name / file.name) as part:
+                shutil.copyfile(file, part)
+        points = int(sum((frame.xy == frame.xy).all(axis=-1).sum() for frame in now.frames))
+        self._parts["labels"].append(
+            {"digest": now.digest, "added": _now(), "folder": folder.name, "frames": len(now.frames), "points": points}
+        )
+        self._write()
+        return True
+
+    def enter(self, model: Path, info: ModelInfo, now: Labels) -> bool:
+        """Keep a model; False: it is there already.
+
+        The frames that it held out are the project's test frames from now on, if it has learned these labels, and
+        holds out what is a test frame already.
+
+        Args:
+            model: its file.
+            info: what it says about itself.
+            now: labels of the project: those that it learned from, where it is new.
+
+        Raises:
+            DataError: a file cannot be read or written.
+        """
         content = _read(model)
         sha256 = hashlib.sha256(content).hexdigest()
-        if all(one["sha256"] != sha256 for one in self.models):
-            copy = self.folder / "models" / f"{model.stem}_{sha256[:8]}.onnx"
-            with whole(copy) as part:
-                part.write_bytes(content)
-            training = info.training
-            error = info.error.get("held_out") if info.error else None
-            self._parts["models"].append(
-                {
-                    "name": info.name,
-                    "sha256": sha256,
-                    "file": copy.relative_to(self.folder).as_posix(),
-                    "added": _now(),
-                    "data_digest": training.get("data_digest"),
-                    "learned": len(training.get("learned", ())) or None,
-                    "held_out": len(training.get("held_out", ())) or None,
-                    "error_px": error.get("rmse_px") if isinstance(error, Mapping) else None,
-                }
-            )
-            new = True
-        if new:
-            self._write()
-        return new
+        if any(one["sha256"] == sha256 for one in self.models):
+            return False
+        copy = self.folder / "models" / f"{model.stem}_{sha256[:8]}.onnx"
+        with whole(copy) as part:
+            part.write_bytes(content)
+        training = info.training
+        error = info.error.get("held_out") if info.error else None
+        held_out = {str(name) for name in training.get("held_out", ())}
+        still = {frame.name for frame in now.frames}.intersection(self._test)
+        if training.get("data_digest") == now.digest and held_out >= still and not held_out & self._learned():
+            self._test = sorted(held_out)
+        self._parts["models"].append(
+            {
+                "name": info.name,
+                "sha256": sha256,
+                "file": copy.relative_to(self.folder).as_posix(),
+                "added": _now(),
+                "data_digest": training.get("data_digest"),
+                "learned": len(training.get("learned", ())) or None,
+                "held_out": len(held_out) or None,
+                "error_px": error.get("rmse_px") if isinstance(error, Mapping) else None,
+            }
+        )
+        self._write()
+        return True
+
+    def tested(self, sha256: str, of: str, error_px: float | None) -> None:
+        """Note a model's error on the test frames; ``of`` is a digest of those, with their labels."""
+        for one in self._parts["models"]:
+            if one["sha256"] == sha256:
+                one["test"] = {"of": of, "error_px": error_px}
+        self._write()
 
     def asked(self, model: Path, frames: Mapping[str, Sequence[int]]) -> None:
         """Note which frames are to be labelled.
@@ -117,72 +221,17 @@ class History:
         self._parts["rounds"].append({"added": _now(), "model": sha256, "frames": chosen})
         self._write()
 
-    def table(self) -> str:
-        """Write the learning curve for a terminal: a line for each model, in order of time."""
-        rows = [("model", "labelled", "held out", "mean px", "labels kept")]
-        kept = {version["digest"]: version["folder"] for version in self.versions}
+    def _learned(self) -> set[str]:
+        """Names of the frames that any of the models says to have learned from."""
+        found: set[str] = set()
         for one in self.models:
-            labelled = (one["learned"] or 0) + (one["held_out"] or 0)
-            error = "-" if one["error_px"] is None else f"{one['error_px']:.2f}"
-            place = kept.get(one["data_digest"], "-")
-            rows.append(
-                (
-                    f"{one['name']} ({one['sha256'][:8]})",
-                    str(labelled or "-"),
-                    str(one["held_out"] or "-"),
-                    error,
-                    place,
-                )
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-
-    def draw(self) -> Path | None:
-        """Draw the learning curve; None: there is nothing to draw yet, or nothing to draw with (matplotlib).
-
-        Raises:
-            DataError: it cannot be written.
-        """
-        known = [one for one in self.models if one["error_px"] is not None and one["learned"]]
-        if not known or find_spec("matplotlib") is None:
-            return None
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        frames = [one["learned"] + (one["held_out"] or 0) for one in known]
-        axes.plot(frames, [one["error_px"] for one in known], "o-")
-        for count, one in zip(frames, known, strict=True):
-            axes.annotate(one["name"], (count, one["error_px"]), (4, 4), textcoords="offset points", fontsize=8)
-        axes.set_xlabel("labelled frames")
-        axes.set_ylabel("mean error of each model's held-out frames, px")
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-        file = self.folder / "curve.png"
-        with whole(file) as part:
-            figure.savefig(part, dpi=120, format="png")
-        return file
-
-    def _keep_labels(self) -> bool:
-        """Copy the label files, if they have changed."""
-        if not any((self._project / PICTURES).glob("*/CollectedData_*")):
-            return False
-        now = labels.read(self._project)
-        if any(version["digest"] == now.digest for version in self.versions):
-            return False
-        folder = self.folder / f"labels-{now.digest[:_DIGITS]}"
-        for file in sorted((self._project / PICTURES).glob("*/CollectedData_*")):
-            with whole(folder / file.parent.name / file.name) as part:
-                shutil.copyfile(file, part)
-        points = int(sum((frame.xy == frame.xy).all(axis=-1).sum() for frame in now.frames))
-        self._parts["labels"].append(
-            {"digest": now.digest, "added": _now(), "folder": folder.name, "frames": len(now.frames), "points": points}
-        )
-        return True
+            with contextlib.suppress(ModelError):  # its copy was removed
+                found.update(Network.describe(self.folder / one["file"]).training.get("learned", ()))
+        return found
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        reports.write(self._parts, self._file)
+        reports.write({**self._parts, "test": self._test}, self._file)
 
 
 def _read(file: Path) -> bytes:

@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +69,16 @@ def import_project(
     """
     projects.check_new(folder)
     with _fresh(folder) as made:
+        known: dict[str, Path] = {}
         if source.suffix.lower() == ".slp":
-            notes = _sleap(source, made, look_in, predictions, every, done)
+            notes, known = _sleap(source, made, look_in, predictions, every, done)
         elif (source / "config.yaml").is_file():
             notes = _deeplabcut(source, made, done)
         else:
-            notes = _lightning_pose(source, made, done)
+            notes, known = _lightning_pose(source, made, done)
     projects.root(folder)  # its configuration holds its place
+    for name, video in known.items():
+        projects.add_recording(folder, video, name)
     return Imported(labels.read(folder), tuple(notes))
 
 
@@ -146,7 +149,8 @@ def _copy(files: Iterable[Path], folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> list[str]:
+def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> tuple[list[str], dict[str, Path]]:
+    """Give notes, and recording → its video where that is there."""
     found = labels.read(source)  # says what is wrong with it
     root = found.project
     recordings: dict[str, dict[str, _Float64]] = defaultdict(dict)
@@ -179,7 +183,11 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> l
         write_labels(folder / PICTURES / name, scorer, columns[name], rows)
         done()
     projects.create(folder, _project(root / table_file, project))
-    return [str(problem) for problem in found.problems]
+    there = videos_there.iterdir() if videos_there.is_dir() else ()
+    known = {
+        file.stem: file for file in sorted(there) if file.suffix.lower() in videos.ENDINGS and file.stem in recordings
+    }
+    return [str(problem) for problem in found.problems], known
 
 
 def _unlike(stem: str, names: Collection[str]) -> str:
@@ -197,7 +205,8 @@ def _scorer(file: Path) -> str:
 
 def _sleap(
     file: Path, folder: Path, look_in: Path | None, predictions: bool, every: int, done: Callable[[], object]
-) -> list[str]:
+) -> tuple[list[str], dict[str, Path]]:
+    """Give notes, and recording → its video."""
     try:
         import sleap_io
     except ImportError as error:
@@ -223,7 +232,7 @@ def _sleap(
     names = [*tracks, *(f"individual{number + 1}" for number in range(loose))] if several else [""]
     keypoints = [node.name for node in skeleton.nodes]
     hidden = 0
-    recordings: dict[int, dict[int, tuple[Any, _Float64]]] = defaultdict(dict)
+    recordings: dict[int, dict[int, _Float64]] = defaultdict(dict)
     for one, animals in chosen:
         xy = np.full((len(names), len(keypoints), 2), np.nan)
         free = len(tracks)
@@ -235,22 +244,21 @@ def _sleap(
                 place = next(number for number, track in enumerate(content.tracks) if track is animal.track)
             xy[place] = animal.numpy()
             hidden += int((~animal.points["visible"] & np.isfinite(animal.points["xy"]).all(axis=-1)).sum())
-        recordings[content.videos.index(one.video)][int(one.frame_idx)] = (one, xy.reshape(-1, 2))
+        recordings[content.videos.index(one.video)][int(one.frame_idx)] = xy.reshape(-1, 2)
+    asked = _suggested(content, recordings)
     columns = [(name, keypoint) for name in names for keypoint in keypoints]
-    known: list[str] = []
-    found: list[str] = []
+    found: dict[str, Path | None] = {}
     for number, labelled in recordings.items():
         video = content.videos[number]
         path = _video(file, video, look_in)
-        stem = (path or Path(_text(video.filename))).stem.removesuffix(".pkg")
-        name = _unlike(stem, known)
-        known.append(name)
-        files = _pictures(folder / PICTURES / name, path, {index: one for index, (one, _) in labelled.items()})
-        write_labels(
-            folder / PICTURES / name, "sleap", columns, {files[index]: xy for index, (_, xy) in labelled.items()}
-        )
-        if path is not None:
-            found.append(str(path.resolve()))
+        # Pictures inside SLEAP's file were taken from a video, too.
+        source = getattr(video, "source_video", None) if path is None else None
+        stem = Path(_text((source or video).filename).replace("\\", "/")).stem if path is None else path.stem
+        name = _unlike(stem.removesuffix(".pkg"), found)
+        found[name] = path
+        wanted = sorted({*labelled, *asked.get(number, ())})
+        files = _pictures(file, folder / PICTURES / name, video, path, wanted)
+        write_labels(folder / PICTURES / name, "sleap", columns, {files[index]: xy for index, xy in labelled.items()})
         done()
     project = {
         "name": folder.name,
@@ -259,12 +267,31 @@ def _sleap(
         "skeleton": [(edge.source.name, edge.destination.name) for edge in skeleton.edges],
         "symmetries": [tuple(sorted(node.name for node in pair.nodes)) for pair in skeleton.symmetries],
         "individuals": names if several else (),
-        "videos": found,
+        "videos": [str(path.resolve()) for path in found.values() if path is not None],
     }
     projects.create(folder, _project(file, project))
-    notes = [f"{hidden} points that are marked as not visible count as unlabelled"] if hidden else []
     left = len(content.labeled_frames) - len(chosen)
-    return [*notes, f"{left} labelled frames were left out"] if left else notes
+    extra = sum(len(numbers) for numbers in asked.values())
+    counts = {
+        "points that are marked as not visible count as unlabelled": hidden,
+        "labelled frames were left out": left,
+        "suggested frames came along, to be labelled": extra,
+        "suggested frames were left out: no frame of their videos is labelled": len(content.suggestions)
+        - sum(one.video in [content.videos[number] for number in recordings] for one in content.suggestions),
+    }
+    notes = [f"{count} {what}" for what, count in counts.items() if count]
+    return notes, {name: path for name, path in found.items() if path is not None}
+
+
+def _suggested(content: Any, labelled: Mapping[int, Collection[int]]) -> dict[int, list[int]]:
+    """Video → frames that SLEAP suggests to label, and that nobody has; of videos with labelled frames."""
+    asked: dict[int, list[int]] = defaultdict(list)
+    for one in content.suggestions:
+        number, frame = content.videos.index(one.video), int(one.frame_idx)
+        inside = getattr(one.video.backend, "embedded_frame_inds", None)
+        if number in labelled and frame not in labelled[number] and (inside is None or frame in inside):
+            asked[number].append(frame)
+    return asked
 
 
 def _instances(frame: Any, predictions: bool) -> list[Any]:
@@ -288,14 +315,21 @@ def _video(file: Path, video: Any, look_in: Path | None) -> Path | None:
     raise DataError(f"{file}: its video {name} is not there, nor beside it: say where it is with --videos DIR")
 
 
-def _pictures(folder: Path, path: Path | None, wanted: Mapping[int, Any]) -> dict[int, str]:
-    """Write the labelled frames of a recording; gives number → name."""
+def _pictures(file: Path, folder: Path, video: Any, path: Path | None, wanted: Sequence[int]) -> dict[int, str]:
+    """Write frames of a recording; gives number → name."""
     if path is not None:
-        with videos.opened(path) as video:
-            written = frames.save(video, wanted, folder, video.length)
-        return dict(zip(sorted(wanted), (file.name for file in written), strict=True))
+        with videos.opened(path) as opened:
+            written = frames.save(opened, wanted, folder, opened.length)
+        return dict(zip(wanted, (picture.name for picture in written), strict=True))
     names = {}
-    for number, frame in wanted.items():
+    for number in wanted:
         names[number] = f"img{number:04d}.png"
-        frames.save_picture(folder / names[number], np.asarray(frame.image, np.uint8))
+        try:
+            picture = np.asarray(video[number], np.uint8)
+        except (IndexError, KeyError, OSError, ValueError) as error:
+            raise DataError(
+                f"{file}: frame {number} of {_text(video.filename)} is labelled, but its picture is not there: save it "
+                f"with pictures of all labelled frames, or give the .slp file and --videos DIR"
+            ) from error
+        frames.save_picture(folder / names[number], picture)
     return names

@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from poseloop.live.errors import DataError
 
-__all__ = ["ANIMAL", "Problem", "Row", "Severity", "Table", "read_table"]
+__all__ = ["ANIMAL", "Problem", "Row", "Severity", "Table", "label_files", "read_table"]
 
 ANIMAL = "animal"
 """Name of the individual in files that know only one."""
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+_COORDS = ("x", "y", "likelihood")
 _KEY = "df_with_missing"
 _EMPTY = ("", "nan", "na")
 
@@ -69,6 +70,8 @@ class Row:
     """As written, with forward slashes."""
     xy: npt.NDArray[np.float64] = field(repr=False)
     """(I, K, 2) px; NaN = unlabelled."""
+    likelihood: npt.NDArray[np.float64] = field(repr=False)
+    """(I, K) of a model's guesses; NaN in labels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,8 @@ class Table:
     file: Path
     name: str
     """The file, relative to the project."""
+    scorer: str
+    """Who labelled, or what guessed; empty: the file does not say."""
     individuals: tuple[str, ...]
     keypoints: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
@@ -86,23 +91,30 @@ class Table:
     problems: tuple[Problem, ...]
 
 
-def read_table(file: Path, name: str) -> Table:
+def label_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Stem → file of labels or guesses in a recording's folder; the CSV where there is an h5, too: it needs nothing."""
+    return {file.stem: file for ending in ("h5", "csv") for file in sorted(folder.glob(f"{pattern}.{ending}"))}
+
+
+def read_table(file: Path, name: str, guesses: bool = False) -> Table:
     """Read a CSV or h5 file of labels.
 
     Args:
         file: ends in ``.csv`` or ``.h5``.
         name: how problems call it.
+        guesses: it holds a model's guesses: they have a likelihood.
 
     Raises:
         DataError: it cannot be read, or its header is not that of labels; for an h5 file also, that the extra
             ``train`` is missing.
     """
     header, rows = (_from_h5 if file.suffix.lower() == ".h5" else _from_csv)(file)
-    return _Builder(name, header).table(file, rows)
+    return _Builder(name, header, guesses).table(file, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    scorer: str
     individual: str
     keypoint: str
     coord: str
@@ -130,9 +142,11 @@ def _from_csv(file: Path) -> tuple[list[_Column], Iterator[tuple[int, list[str],
     coords = header["coords"]
     index = next((i for i, cell in enumerate(coords) if i and cell), len(coords))
     animals = header.get("individuals", [ANIMAL] * len(coords))
+    scorers = header.get("scorer", []) + [""] * len(coords)
     if not len(animals) == len(header["bodyparts"]) == len(coords):
         raise DataError(f"{file}: expected header rows of one length, but got {[len(r) for r in header.values()]}")
-    columns = [_Column(*cells) for cells in zip(animals, header["bodyparts"], coords, strict=True)][index:]
+    levels = zip(scorers[: len(coords)], animals, header["bodyparts"], coords, strict=True)
+    columns = [_Column(*cells) for cells in levels][index:]
     rows = ((number, cells[:index], cells[index:]) for number, cells in lines[len(header) :])
     return columns, rows
 
@@ -148,15 +162,20 @@ def _from_h5(file: Path) -> tuple[list[_Column], Iterator[tuple[int, list[str], 
         ) from error
     try:
         frame = pandas.read_hdf(file, key=_KEY)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{file}: cannot be read as an h5 file of labels (key {_KEY!r}): {error}") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, RuntimeError) as error:
+        # PyTables' own error, a RuntimeError, ends with what was wrong, after a page of HDF5's.
+        said = str(error).strip().rsplit("\n", 1)[-1]
+        raise DataError(f"{file}: cannot be read as an h5 file of labels (key {_KEY!r}): {said}") from error
+    if not isinstance(frame, pandas.DataFrame):
+        raise DataError(f"{file}: expected a table of labels (key {_KEY!r}), but got a {type(frame).__name__}")
     names = [str(name) for name in frame.columns.names]
     if "bodyparts" not in names or "coords" not in names:
         raise DataError(f"{file}: expected columns scorer, [individuals,] bodyparts, coords, but got {names}")
     columns = []
     for labels in frame.columns:
         level = dict(zip(names, map(str, labels), strict=True))
-        columns.append(_Column(level.get("individuals", ANIMAL), level["bodyparts"], level["coords"]))
+        animal = level.get("individuals", ANIMAL)
+        columns.append(_Column(level.get("scorer", ""), animal, level["bodyparts"], level["coords"]))
     values = frame.to_numpy()
     rows = (
         (number, [str(part) for part in (index if isinstance(index, tuple) else (index,))], cells)
@@ -166,12 +185,14 @@ def _from_h5(file: Path) -> tuple[list[_Column], Iterator[tuple[int, list[str], 
 
 
 class _Builder:
-    """Sorts columns into (I, K, 2) and collects what does not fit."""
+    """Sorts columns into (I, K, 3) and collects what does not fit."""
 
-    def __init__(self, name: str, columns: Sequence[_Column]) -> None:
+    def __init__(self, name: str, columns: Sequence[_Column], guesses: bool) -> None:
         self._name = name
         self._problems: list[Problem] = []
-        used = [column for column in columns if column.coord in ("x", "y")]
+        coords = _COORDS if guesses else _COORDS[:2]
+        used = [column for column in columns if column.coord in coords]
+        self._scorer = used[0].scorer if used else ""
         self.individuals = tuple(dict.fromkeys(column.individual for column in used))
         self.keypoints = tuple(dict.fromkeys(column.keypoint for column in used))
         self.columns = tuple(dict.fromkeys((column.individual, column.keypoint) for column in used))
@@ -187,7 +208,7 @@ class _Builder:
             place = (
                 self.individuals.index(column.individual),
                 self.keypoints.index(column.keypoint),
-                "xy".index(column.coord),
+                coords.index(column.coord),
             )
             if place in taken:
                 what = f"{column.individual} {column.keypoint} {column.coord}"
@@ -205,7 +226,14 @@ class _Builder:
             raise DataError(f"{file}: expected columns with x and y of keypoints, but found none")
         made = [self._row(number, index, cells) for number, index, cells in rows]
         return Table(
-            file, self._name, self.individuals, self.keypoints, self.columns, tuple(made), tuple(self._problems)
+            file,
+            self._name,
+            self._scorer,
+            self.individuals,
+            self.keypoints,
+            self.columns,
+            tuple(made),
+            tuple(self._problems),
         )
 
     def _row(self, number: int, index: list[str], cells: Sequence[Any]) -> Row:
@@ -217,15 +245,16 @@ class _Builder:
                 number,
                 f"expected {len(self._places)} values, but got {len(cells)}; missing ones count as unlabelled",
             )
-        xy = np.full((len(self.individuals), len(self.keypoints), 2), np.nan)
+        values = np.full((len(self.individuals), len(self.keypoints), len(_COORDS)), np.nan)
         for place, cell in zip(self._places, cells, strict=False):
             if place is not None:
-                xy[place] = self._number(number, place, cell)
+                values[place] = self._number(number, place, cell)
+        xy = values[..., :2]
         half = np.isnan(xy).any(axis=-1) & ~np.isnan(xy).all(axis=-1)
         for i, k in np.argwhere(half):
             self._note("half a point", Severity.ERROR, number, f"{self._point(i, k)} has only one of x and y; not used")
         xy[half] = np.nan
-        return Row(number, picture, xy)
+        return Row(number, picture, xy, values[..., 2])
 
     def _number(self, row: int, place: tuple[int, int, int], cell: Any) -> float:
         if isinstance(cell, str) and cell.strip().lower() in _EMPTY:
@@ -235,7 +264,7 @@ class _Builder:
         except (TypeError, ValueError):
             value = np.inf
         if np.isinf(value):
-            text = f"expected a number for {self._point(*place[:2])} {'xy'[place[2]]}, but got {cell!r}; not used"
+            text = f"expected a number for {self._point(*place[:2])} {_COORDS[place[2]]}, but got {cell!r}; not used"
             self._note("no number", Severity.ERROR, row, text)
             return np.nan
         return value

@@ -28,7 +28,7 @@ from poseloop.live.types import Colour
 from poseloop.train import pictures
 from poseloop.train.labelfiles import Problem, Row, Severity, Table, read_table
 
-__all__ = ["LabelledFrame", "Labels", "Problem", "Severity", "half", "read", "split"]
+__all__ = ["LabelledFrame", "Labels", "Problem", "Severity", "half", "ranked", "read", "split"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _FOLDER = "labeled-data"
@@ -113,10 +113,14 @@ def split(labels: Labels, share: float, seed: int = 0) -> tuple[Labels, Labels]:
             f"{labels.project}: expected a share between 0 and 1 and at least two frames to part, but got {share} of "
             f"{len(labels.frames)}"
         )
-    ranked = sorted(labels.frames, key=lambda frame: hashlib.sha256(f"{seed}:{frame.name}".encode()).digest())
-    count = min(max(round(share * len(ranked)), 1), len(ranked) - 1)
-    held_out = {frame.name for frame in ranked[:count]}
-    return labels.only({frame.name for frame in ranked[count:]}), labels.only(held_out)
+    names = ranked([frame.name for frame in labels.frames], seed)
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    return labels.only(names[count:]), labels.only(names[:count])
+
+
+def ranked(names: Collection[str], seed: int) -> list[str]:
+    """Put names of frames into an order that depends on them and the seed alone."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def half(labels: Labels, seed: int = 0) -> tuple[Labels, Labels]:
@@ -124,20 +128,21 @@ def half(labels: Labels, seed: int = 0) -> tuple[Labels, Labels]:
     return split(labels, 0.5, seed)
 
 
-def read(project: Path) -> Labels:
+def read(project: Path, some: bool = True) -> Labels:
     """Read all labels of a project and look at every picture.
 
     Args:
         project: the folder of a DeepLabCut project (``labeled-data/*/CollectedData_*``, beside ``config.yaml``) or of
             Lightning Pose's data (``CollectedData.csv``), or such a CSV file itself. Where a CSV and an h5 file hold
             the same labels the CSV is read.
+        some: that no frame can be used is an error; otherwise the labels are empty then.
 
     Raises:
         DataError: there is no such project, no file of labels in it, or no frame that can be used.
     """
     reader = _Reader(project)
     labels = reader.labels()
-    if not labels.frames:
+    if some and not labels.frames:
         problems = "".join(f"\n  {problem}" for problem in labels.problems[:20])
         raise DataError(f"{project}: expected labelled pictures, but none can be used:{problems or ' no rows at all'}")
     return labels

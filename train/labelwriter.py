@@ -7,21 +7,21 @@ counts as labelled.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.train.labelfiles import read_table
+from poseloop.train.labelfiles import ANIMAL, label_files, read_table
 from poseloop.train.trackfiles import needs, readable_by_older, whole
 
-__all__ = ["write_guesses", "write_labels"]
+__all__ = ["GUESSES", "write_guesses", "write_labels", "write_table"]
 
 _FOLDER = "labeled-data"
 _KEY = "df_with_missing"
-_GUESSES = "machinelabels-iter0"
+GUESSES = "machinelabels-iter0"
+"""How the files of guesses are called."""
 
 
 def write_labels(
@@ -41,21 +41,7 @@ def write_labels(
     Raises:
         DataError: a package is missing, or a file cannot be written.
     """
-    needs("deeplabcut")
-    import pandas
-
-    levels, header = _header(scorer, columns, ("x", "y"))
-    names = sorted(rows)
-    table = pandas.DataFrame(
-        np.array([rows[name].ravel() for name in names], np.float64).reshape(len(names), len(header)),
-        index=pandas.MultiIndex.from_tuples([(_FOLDER, folder.name, name) for name in names]),
-        columns=pandas.MultiIndex.from_tuples(header, names=levels),
-    )
-    stem = f"CollectedData_{scorer}"
-    with whole(folder / f"{stem}.csv") as part:
-        table.to_csv(part)
-    with whole(folder / f"{stem}.h5") as part:
-        table.to_hdf(part, key=_KEY, mode="w")
+    write_table(folder, f"CollectedData_{scorer}", scorer, columns, rows)
 
 
 def write_guesses(
@@ -66,8 +52,8 @@ def write_guesses(
 ) -> None:
     """Write a model's guesses.
 
-    Guesses of an earlier round stay for pictures that nobody has labelled since, if they are of the same keypoints.
-    Those of labelled pictures go: napari-deeplabcut would save them over the labels.
+    Guesses of an earlier round (whoever made them) stay for pictures that nobody has labelled since, as far as they are
+    of these columns. Those of labelled pictures go: napari-deeplabcut would save them over the labels.
 
     Args:
         folder: of the pictures; its name is the recording's.
@@ -76,30 +62,50 @@ def write_guesses(
         rows: name of a picture → (columns, 3): x, y px, likelihood; NaN = not seen.
 
     Raises:
+        DataError: a package is missing, or a file cannot be read or written.
+    """
+    write_table(folder, GUESSES, scorer, columns, {**_unlabelled(folder, columns), **rows})
+
+
+def write_table(
+    folder: Path,
+    stem: str,
+    scorer: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Mapping[str, npt.NDArray[np.floating]],
+) -> None:
+    """Write labels or guesses as CSV and h5.
+
+    Args:
+        folder: of the pictures; its name is the recording's.
+        stem: of the files' names: ``CollectedData_<scorer>`` or that of guesses.
+        scorer: who labelled, or what guessed.
+        columns: (individual, keypoint) of each; no individual is called anything: the layout of one animal.
+        rows: name of a picture → (columns, 2) px of labels, or (columns, 3) with the likelihood of guesses.
+
+    Raises:
         DataError: a package is missing, or a file cannot be written.
     """
     needs("deeplabcut")
     import pandas
 
-    levels, header = _header(scorer, columns, ("x", "y", "likelihood"))
-    heads = [[level, "", "", *(column[number] for column in header)] for number, level in enumerate(levels)]
-    kept = _unlabelled(folder, heads)
-    values = {name: np.asarray(row, np.float64).ravel() for name, row in {**kept, **rows}.items()}
-    names = sorted(values)
+    names = sorted(rows)
+    coords = ("x", "y") if stem.startswith("CollectedData_") else ("x", "y", "likelihood")
+    levels, header = _header(scorer, columns, coords)
     table = pandas.DataFrame(
-        np.array([values[name] for name in names]).reshape(len(names), len(header)),
-        index=pandas.MultiIndex.from_tuples([(_FOLDER, folder.name, name) for name in names]),
+        np.array([np.asarray(rows[name], np.float64).ravel() for name in names]).reshape(len(names), len(header)),
+        index=pandas.MultiIndex.from_tuples([(_FOLDER, folder.name, name) for name in names], names=[None] * 3),
         columns=pandas.MultiIndex.from_tuples(header, names=levels),
     )
-    with whole(folder / f"{_GUESSES}.h5") as part, pandas.HDFStore(part, mode="w") as store:
-        store.put(_KEY, table, format="fixed", track_times=False)
-        readable_by_older(store)
-    with whole(folder / f"{_GUESSES}.csv") as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows(heads)
-        for name in names:
-            cells = ("" if value != value else value for value in values[name].tolist())
-            writer.writerow([_FOLDER, folder.name, name, *cells])
+    # Both are whole before either takes its place. The h5 file is made in memory: HDF5 itself does not get over a disk
+    # that is full.
+    with whole(folder / f"{stem}.csv") as text, whole(folder / f"{stem}.h5") as part:
+        table.to_csv(text, lineterminator="\n")
+        with pandas.HDFStore(str(part), mode="w", driver="H5FD_CORE", driver_core_backing_store=0) as store:
+            store.put(_KEY, table, format="fixed", track_times=False)
+            readable_by_older(store)
+            store.flush()
+            part.write_bytes(store._handle.get_file_image())
 
 
 def _header(
@@ -115,24 +121,26 @@ def _header(
     return ["scorer", *(["individuals"] if several else []), "bodyparts", "coords"], header
 
 
-def _unlabelled(folder: Path, heads: Sequence[Sequence[str]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Earlier guesses with the same columns (whoever made them), of pictures that are not labelled."""
-    file = folder / f"{_GUESSES}.csv"
-    if not file.is_file():
+def _unlabelled(folder: Path, columns: Sequence[tuple[str, str]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Earlier guesses of pictures that are not labelled, in these columns."""
+    file = label_files(folder, GUESSES).get(GUESSES)
+    if file is None:
         return {}
-    with file.open(newline="", encoding="utf-8") as stream:
-        lines = list(csv.reader(stream))
-    count = len(heads)
-    if lines[1:count] != [list(line) for line in heads[1:]]:
-        return {}
+    table = read_table(file, file.name, guesses=True)
     labelled = {
         row.picture.rsplit("/", 1)[-1]
-        for labels in folder.glob("CollectedData_*.csv")
+        for labels in label_files(folder, "CollectedData_*").values()
         for row in read_table(labels, labels.name).rows
         if not np.isnan(row.xy).all()
     }
-    return {
-        cells[2]: np.array([float(cell or "nan") for cell in cells[3:]])
-        for cells in lines[count:]
-        if cells[2] not in labelled
-    }
+    kept = {}
+    for row in table.rows:
+        name = row.picture.rsplit("/", 1)[-1]
+        if name not in labelled:
+            kept[name] = np.full((len(columns), 3), np.nan)
+            for place, (who, point) in enumerate(columns):
+                column = (who or ANIMAL, point)
+                if column in table.columns:
+                    i, k = table.individuals.index(column[0]), table.keypoints.index(point)
+                    kept[name][place] = *row.xy[i, k], row.likelihood[i, k]
+    return kept

@@ -32,9 +32,6 @@ __all__ = ["FORMATS", "Target", "draw", "predict", "scorer", "write"]
 FORMATS: Mapping[str, str] = {"csv": ".csv", "h5": ".h5", "slp-analysis": ".analysis.h5"}
 """What can be written, and how its files' names end."""
 
-_SAMPLE = 1 << 20
-"""Bytes at a video's start and end that tell it from others."""
-
 
 def scorer(model: str | Path, individuals: int = 1) -> str:
     """Name what finds the points: it stands in names of files and in DeepLabCut's tables, and changes with the model.
@@ -63,22 +60,10 @@ class Target:
     @contextmanager
     def store(self, individuals: int, keypoints: int) -> Iterator[PoseStore]:
         """Open what is known of this video so far."""
-        about = {"scorer": self.scorer, "video": _fingerprint(self.video)}
+        about = {"scorer": self.scorer, "video": videos.fingerprint(self.video)}
         file = self.folder / f"{self.video.stem}{self.scorer}.poses"
         with PoseStore(file, about, individuals, keypoints) as store:
             yield store
-
-
-def _fingerprint(file: Path) -> str:
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            content = stream.read(_SAMPLE)
-            stream.seek(max(size - _SAMPLE, 0))
-            content += stream.read(_SAMPLE)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-    return f"{size}:{hashlib.sha256(content).hexdigest()}"
 
 
 def predict(

@@ -10,16 +10,20 @@ left alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poseloop.live.errors import ConfigError, DataError
+from poseloop.live.output.session import is_session
 from poseloop.train import videos
 from poseloop.train.trackfiles import whole
 
@@ -28,10 +32,15 @@ __all__ = [
     "Project",
     "add_recording",
     "check_new",
+    "check_recording",
     "create",
     "described",
+    "guesses",
+    "is_one",
+    "is_own",
     "load",
     "pairs",
+    "recording",
     "recordings",
     "root",
 ]
@@ -161,7 +170,7 @@ def described(folder: Path) -> Project:
         return load(folder)
     file = folder / _CONFIG
     # As text, so that a body part called `no` stays one.
-    config = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    config = _config(folder, yaml.BaseLoader)
     several = str(config.get("multianimalproject", "")).lower() == "true"
     unique = tuple(config.get("uniquebodyparts") or ()) if several else ()
     named = config.get("multianimalbodyparts" if several else "bodyparts") or ()
@@ -176,6 +185,11 @@ def described(folder: Path) -> Project:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def is_one(folder: Path) -> bool:
+    """Is it a project, Poseloop's or DeepLabCut's?"""
+    return (folder / _FILE).is_file() or (folder / _CONFIG).is_file()
 
 
 def is_own(folder: Path) -> bool:
@@ -215,25 +229,59 @@ def recordings(folder: Path) -> list[Path]:
     return videos.find(words)
 
 
-def add_recording(folder: Path, video: Path) -> None:
-    """List a video in ``config.yaml`` of a Poseloop project, as DeepLabCut's tools expect of what is labelled."""
-    if not (folder / _FILE).is_file():
+def recording(video: Path) -> str:
+    """Name the folder of a recording: as the video, which is where DeepLabCut looks; a session's before that."""
+    real = video.resolve()  # `add_recording` links videos of sessions
+    return f"{real.parent.name}_{real.stem}" if is_session(real.parent) else video.stem
+
+
+def check_recording(folder: Path, video: Path, name: str) -> None:
+    """Make sure that pictures of different videos do not come into one folder.
+
+    Raises:
+        DataError: the project has a recording of this name of another video.
+    """
+    for listed in _config(folder).get("video_sets") or ():
+        other = Path(str(listed))
+        if other.stem == name and other.is_file() and videos.fingerprint(other) != videos.fingerprint(video):
+            raise DataError(
+                f"{video}: expected a video of another name, since {folder / PICTURES / name} holds pictures of {other}"
+            )
+
+
+def add_recording(folder: Path, video: Path, name: str | None = None) -> None:
+    """List a video in ``config.yaml`` of a Poseloop project: DeepLabCut's tools see no labels of others.
+
+    They look into the folder that is called as the video. A session's video is not: it is listed as a link of that name
+    in ``videos/``, or as what this would be, where a disk knows no links (the name is all that they need).
+
+    Args:
+        folder: the project's.
+        video: its pictures are in the project.
+        name: of their folder; None: the video's.
+    """
+    if not is_own(folder):
         return
     listed = _config(folder).get("video_sets") or {}
-    name = str(video.resolve())
-    if name not in listed:
+    place = video.resolve()
+    if name not in (None, video.stem):
+        place = folder.resolve() / "videos" / f"{name}{video.suffix}"
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(video.resolve())
+    if str(place) not in listed:
         with videos.opened(video) as opened:
             crop = f"0, {opened.width}, 0, {opened.height}"
-        _write_config(folder, load(folder), {**listed, name: {"crop": crop}})
+        _write_config(folder, load(folder), {**listed, str(place): {"crop": crop}})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """What ``config.yaml`` holds; nothing where there is none."""
     file = folder / _CONFIG
     if not file.is_file():
         return {}
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{file}: cannot be read as a project's configuration: {error}") from error
     if not isinstance(config, dict):
@@ -272,6 +320,37 @@ def _parts(project: Project) -> dict[str, Any]:
         "individuals": list(project.individuals),
         "uniquebodyparts": list(project.unique),
     }
+
+
+def guesses(
+    project: Project, keypoints: Sequence[str], poses: Mapping[str, npt.NDArray[np.floating[Any]]]
+) -> tuple[list[tuple[str, str]], dict[str, npt.NDArray[np.float64]]]:
+    """Put what a model found into the columns of a project's labels.
+
+    Args:
+        project: what is labelled there; what the model does not know stays empty.
+        keypoints: the model's, K.
+        poses: name of a picture → (I, K, 3): x, y px, likelihood.
+
+    Returns:
+        (individual, keypoint) of each column; name of a picture → (columns, 3).
+    """
+    found = max((len(pose) for pose in poses.values()), default=0)
+    columns = [
+        (name, i, point)
+        for i, name in enumerate(project.individuals[:found])
+        for point in project.keypoints
+        if point not in project.unique
+    ]
+    columns += [("single", 0, point) for point in project.unique]
+    columns = columns or [("", 0, point) for point in project.keypoints]
+    rows = {}
+    for picture, pose in poses.items():
+        rows[picture] = np.full((len(columns), 3), np.nan)
+        for place, (_, i, point) in enumerate(columns):
+            if point in keypoints:
+                rows[picture][place] = pose[i, keypoints.index(point)]
+    return [(name, point) for name, _, point in columns], rows
 
 
 def pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -20,6 +20,7 @@ from poseloop.train import confidence, evaluate, export, labels, model, pictures
 from poseloop.train.augment import Augmentation
 from poseloop.train.batches import Batches
 from poseloop.train.fit import Fitted, Plan, Point, Trainer
+from poseloop.train.history import SHARE, History
 from poseloop.train.labels import Labels
 from poseloop.train.model import Architecture
 
@@ -43,7 +44,10 @@ class Recipe:
     weights: Path | Literal["imagenet"] | None
     view: str | None = None
     """``top``, ``side`` or ``none``: `Augmentation.preset`; None = what the labels say (`poseloop.train.survey`)."""
-    test_share: float = 0.2
+    test_share: float | None = None
+    """Of the frames that is held out; None: a fifth, or the test frames that the project has (`History.split`)."""
+    trial: bool = False
+    """Leave the project's history alone: a split of its own, by share and seed."""
     resume: bool = False
     workers: int = 1
     """Threads that make batches."""
@@ -78,22 +82,29 @@ def train(
     project = labels.read(recipe.project)
     for problem in project.problems:
         say(str(problem))
-    learned, held_out = labels.split(project, recipe.test_share, recipe.plan.seed)
+    history = None if recipe.trial else History.kept(recipe.project)
+    if history is None:
+        share = SHARE if recipe.test_share is None else recipe.test_share
+        learned, held_out = labels.split(project, share, recipe.plan.seed)
+    else:
+        learned, held_out = history.split(project, recipe.test_share, recipe.plan.seed)
+        history.keep(project)
     # From here on the recipe says what was chosen for the user, too: it goes into checkpoint and model.
     size = recipe.plan.size or survey.crop_size(project)
     view = recipe.view or survey.view(project)
     plan = recipe.plan.model_copy(update={"size": size})
     recipe = replace(recipe, plan=plan, view=view)
     settings = Augmentation.preset(view, project.keypoints)
+    which = "held out, as before" if history is not None and history.test else "held out"
     say(
-        f"{len(learned.frames)} frames to learn from, {len(held_out.frames)} held out, "
+        f"{len(learned.frames)} frames to learn from, {len(held_out.frames)} {which}, "
         f"{len(project.keypoints)} keypoints: {', '.join(project.keypoints)}"
     )
     turned = {"top": "any way up", "side": "always upright", "none": "as they are"}[view]
     say(f"crops of {size} px, view {view}: animals of {survey.length_px(project):.0f} px, learned {turned}")
     identity = {
         "data_digest": project.digest,
-        "test_share": recipe.test_share,
+        "held_out": hashlib.sha256(repr([frame.name for frame in held_out.frames]).encode()).hexdigest(),
         "augmentation": settings.model_dump(mode="json"),
     }
     trainer = Trainer(
@@ -141,6 +152,9 @@ def train(
         info = export.to_file(exported, trainer.predict, info, golden, recipe.out)
     finally:
         draft.unlink(missing_ok=True)
+    if history is not None:
+        history.enter(recipe.out, info, project)
+        say(f"a copy is in {history.folder}; `poseloop refine {recipe.out} {recipe.project}` says what to label next")
     stored = info.training["proof"]
     return {
         "model": str(recipe.out),
@@ -200,7 +214,6 @@ def _describe(recipe: Recipe, project: Labels, settings: Augmentation) -> ModelI
             "data_digest": project.digest,
             "project": project.project.resolve().name,
             "view": recipe.view,
-            "test_share": recipe.test_share,
             "plan": recipe.plan.model_dump(mode="json"),
             "architecture": architecture.model_dump(mode="json"),
             "augmentation": settings.model_dump(mode="json"),

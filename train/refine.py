@@ -14,7 +14,7 @@ from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.output.session import Session, is_session
 from poseloop.live.types import Float32
 from poseloop.live.vision import Network
-from poseloop.train import doubt, frames, predict, projects, videos
+from poseloop.train import chosen, doubt, frames, predict, projects, videos
 from poseloop.train.labelwriter import write_guesses
 from poseloop.train.predict import Target
 from poseloop.train.projects import PICTURES, Project
@@ -49,7 +49,7 @@ class Doubts:
     kinds: dict[str, _Float64] = field(repr=False)
     """What → (N,) in 0..1: see `poseloop.train.doubt`."""
     there: frozenset[int]
-    """Numbers of the frames that are in the project already."""
+    """Numbers of the frames that were chosen before: see `poseloop.train.chosen`."""
 
     @property
     def total(self) -> _Float64:
@@ -88,15 +88,16 @@ def recordings(words: Sequence[str], calibrated: bool = False) -> tuple[list[Rec
             with Session.open(word) as session:
                 scene = session.folder.resolve().name
                 for name, footage in session.footage.items():
-                    found.append(Recording(footage.file, f"{scene}_{name}", name, scene, session.frames(name).index))
+                    place = projects.recording(footage.file)
+                    found.append(Recording(footage.file, place, name, scene, session.frames(name).index))
                 if session.calibration:
                     calibrations[scene] = session.calibration.file
         elif equals and not Path(word).exists():
             if not calibrated:
                 raise ConfigError(f"{word}: expected --calibration beside a camera's name")
-            found.extend(Recording(video, video.stem, camera) for video in videos.find([file]))
+            found.extend(Recording(video, projects.recording(video), camera) for video in videos.find([file]))
         else:
-            found.extend(Recording(video, video.stem) for video in videos.find([word]))
+            found.extend(Recording(video, projects.recording(video)) for video in videos.find([word]))
     owners: dict[str, Path] = {}
     for one in found:
         if one.name in owners:
@@ -128,8 +129,9 @@ def look(
         done: called with the number of frames after every batch.
 
     Raises:
-        DataError: the video is damaged.
+        DataError: the video is damaged, or the project has pictures of another one of its name.
     """
+    projects.check_recording(project, recording.video, recording.name)
     target = Target(recording.video, folder / recording.name, scorer)
     with target.store(network.individuals, len(network.keypoints)) as store:
         with videos.opened(recording.video) as video:
@@ -137,7 +139,7 @@ def look(
             predict.predict(network, video, store, batch, done)
         poses = np.array(store.read())
     kinds = doubt.doubts(poses, network.info.gate, rate)
-    return Doubts(recording, poses, kinds, frozenset(frames.taken(project / PICTURES / recording.name)))
+    return Doubts(recording, poses, kinds, frozenset(chosen.taken(project, recording.name)))
 
 
 def compare(found: Sequence[Doubts], calibrations: Mapping[str, Calibration], gate: float) -> None:
@@ -188,7 +190,7 @@ def choose(found: Sequence[Doubts], count: int, seed: int = 0) -> dict[str, list
         DataError: a video cannot be read.
     """
     shares = doubt.share({one.recording.name: one.total[one.free] for one in found}, count)
-    chosen = {}
+    picked = {}
     for one in found:
         wanted = shares[one.recording.name]
         if not wanted:
@@ -198,14 +200,14 @@ def choose(found: Sequence[Doubts], count: int, seed: int = 0) -> dict[str, list
         free = np.isin(kept.numbers, one.free)
         numbers = kept.numbers[free]
         places = doubt.pick(one.total[numbers], kept.small[free], wanted, seed)
-        chosen[one.recording.name] = numbers[places].tolist()
-    return chosen
+        picked[one.recording.name] = numbers[places].tolist()
+    return picked
 
 
 def write(
     one: Doubts, numbers: Sequence[int], root: Path, project: Project, keypoints: Sequence[str], scorer: str
 ) -> None:
-    """Write pictures of a recording and the model's guesses into a project.
+    """Write pictures of a recording and the model's guesses into a project: all of them, or none.
 
     Args:
         one: the recording.
@@ -221,18 +223,9 @@ def write(
     folder = root / PICTURES / one.recording.name
     with videos.opened(one.recording.video) as video:
         files = frames.save(video, numbers, folder, len(one.poses))
-    animals = project.individuals[: one.poses.shape[1]]
-    columns = [
-        (name, i, point) for i, name in enumerate(animals) for point in project.keypoints if point not in project.unique
-    ]
-    columns += [("single", 0, point) for point in project.unique]
-    columns = columns or [("", 0, point) for point in project.keypoints]
-    rows = {}
-    for number, file in zip(sorted(numbers), files, strict=True):
-        row = np.full((len(columns), 3), np.nan)
-        for place, (_, i, point) in enumerate(columns):
-            if point in keypoints:
-                row[place] = one.poses[number, i, keypoints.index(point)]
-        rows[file.name] = row
-    write_guesses(folder, scorer, [(name, point) for name, _, point in columns], rows)
-    projects.add_recording(root, one.recording.video)
+    poses = {file.name: one.poses[number] for number, file in zip(sorted(numbers), files, strict=True)}
+    columns, rows = projects.guesses(project, keypoints, poses)
+    with frames.together(files):
+        write_guesses(folder, scorer, columns, rows)
+    chosen.remember(root, one.recording.name, numbers)
+    projects.add_recording(root, one.recording.video, one.recording.name)

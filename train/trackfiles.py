@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import importlib
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _Floats = npt.NDArray[np.floating[Any]]
 _PIECE = 4096
 """Frames that are in memory at once."""
 _KEY = "df_with_missing"
+_SPARE = 1 << 20
+"""Bytes on the disk that HDF5 may need for itself."""
 _PACKAGES = {"deeplabcut": ("pandas", "tables"), "sleap": ("h5py",)}
 
 
@@ -96,7 +99,11 @@ def write_deeplabcut(
     if kind == ".h5":
         needs("deeplabcut")
     with whole(file) as part:
-        (_to_csv if kind == ".csv" else _to_h5)(part, levels, columns, _rows(xy, score, frames))
+        rows = _rows(xy, score, frames)
+        if kind == ".csv":
+            _to_csv(part, levels, columns, rows)
+        else:
+            _to_h5(part, levels, columns, rows, len(frames))
 
 
 def _rows(xy: _Floats, score: _Floats, frames: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], Any]]:
@@ -118,11 +125,14 @@ def _to_csv(part: Path, levels: Sequence[str], columns: Sequence[tuple[str, ...]
             writer.writerows([frame, *row] for frame, row in zip(frames.tolist(), texts.tolist(), strict=True))
 
 
-def _to_h5(part: Path, levels: Sequence[str], columns: Sequence[tuple[str, ...]], rows: Iterator[Any]) -> None:
+def _to_h5(
+    part: Path, levels: Sequence[str], columns: Sequence[tuple[str, ...]], rows: Iterator[Any], count: int
+) -> None:
     import pandas
+    import tables
 
     header = pandas.MultiIndex.from_tuples(columns, names=levels)
-    with pandas.HDFStore(part, mode="w") as store:
+    with _hdf5(part, count * (len(columns) + 1), tables.open_file), pandas.HDFStore(part, mode="w") as store:
         for frames, values in rows:
             table = pandas.DataFrame(values.astype(np.float64), index=pandas.Index(frames), columns=header)
             store.append(_KEY, table, format="table")
@@ -173,7 +183,7 @@ def write_sleap_analysis(
     tracks = list(individuals) or ["track_0"]
     i, k = len(tracks), len(keypoints)
     edges = [(keypoints.index(a), keypoints.index(b)) for a, b in skeleton]
-    with whole(file) as part, h5py.File(part, "w") as h5:
+    with whole(file) as part, _hdf5(part, length * i * (3 * k + 3), h5py.File), h5py.File(part, "w") as h5:
 
         def array(name: str, shape: tuple[int, ...], kind: str = "f8") -> Any:
             # Chunks along the frames: what is written piece by piece is compressed once.
@@ -205,6 +215,29 @@ def write_sleap_analysis(
         h5["edge_inds"] = np.array(edges, np.int32).reshape(-1, 2)
         h5["labels_path"], h5["video_path"], h5["video_ind"] = "", video, np.int32(0)
         h5["provenance"] = "{}"
+
+
+@contextmanager
+def _hdf5(part: Path, numbers: int, reopen: Callable[[str], Any]) -> Iterator[None]:
+    """Make errors of the disk errors: HDF5 passes some over in silence, and crashes the program some time after others.
+
+    Args:
+        part: the file that is written.
+        numbers: that it will hold, about.
+        reopen: opens a file to read; it notices if the end is missing.
+
+    Raises:
+        OSError: the disk is too full, or the file is not whole.
+    """
+    needed, free = numbers * 8 + _SPARE, shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise OSError(f"it may need {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free on the disk")
+    try:
+        yield
+        reopen(str(part)).close()
+    except RuntimeError as error:
+        said = str(error).strip().rsplit("\n", 1)[-1]
+        raise OSError(f"HDF5 cannot write it, perhaps since the disk is full: {said}") from error
 
 
 def _texts(names: Sequence[str]) -> npt.NDArray[np.bytes_]:

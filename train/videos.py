@@ -7,6 +7,7 @@ What is skipped is decoded, but not converted, which costs a tenth of what a net
 from __future__ import annotations
 
 import glob
+import hashlib
 import math
 import os
 import queue
@@ -26,7 +27,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from poseloop.live.errors import DataError
 from poseloop.live.types import Colour, Image
 
-__all__ = ["ENDINGS", "Video", "batches", "find", "opened"]
+__all__ = ["ENDINGS", "Video", "batches", "find", "fingerprint", "opened"]
 
 ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm"})
 
@@ -37,6 +38,8 @@ _PIXELS = {Colour.GREY: "gray", Colour.RGB: "rgb24", Colour.BGR: "bgr24"}
 _MAX_THREADS = 4
 _FEWEST = 3
 """Batches in memory: one in the network, one that waits, one that is being filled."""
+_SAMPLE = 1 << 20
+"""Bytes at a video's start and end that tell it from others."""
 _AHEAD_BYTES = 64 << 20
 """So much may wait, so that a decoder that is held up for a while does not hold up the network."""
 
@@ -67,6 +70,23 @@ def find(words: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def fingerprint(file: Path) -> str:
+    """Tell a video from others, wherever it lies: its size, and a hash of its start and end.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            content = stream.read(_SAMPLE)
+            stream.seek(max(size - _SAMPLE, 0))
+            content += stream.read(_SAMPLE)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+    return f"{size}:{hashlib.sha256(content).hexdigest()}"
+
+
 class Video:
     """One open video; made by `opened`."""
 
@@ -81,6 +101,7 @@ class Video:
         self._frames = container.decode(self._stream)
         self._reformatter = VideoReformatter()
         self._number = -1
+        self._time_s = 0.0
         self._frame = self._next()
         if self._frame is None:
             raise DataError(f"{file}: expected a video, but it holds no pictures")
@@ -106,7 +127,9 @@ class Video:
             if self._frame is not None and (self._frame.width, self._frame.height) != size:
                 raise self._damaged(f"has {self._frame.width}x{self._frame.height} px, but the one before has others")
         # A counted file may lack what an edit list hides; a duration is a rounded number.
-        if self.length - self._number > max(2, self.length // (200 if self._stream.frames else 50)):
+        # Where the file does not count, a camera or a recorder that left some out is no damage: its time went on.
+        came = self._number if self._stream.frames else max(self._number, round(self._time_s * self.rate) + 1)
+        if self.length - came > max(2, self.length // (200 if self._stream.frames else 50)):
             raise self._damaged("is missing: the file ends here, perhaps it was cut off")
 
     def copy_to(self, into: Image) -> None:
@@ -145,6 +168,8 @@ class Video:
             raise self._damaged(f"cannot be decoded ({error.strerror})") from error
         if frame is not None and frame.is_corrupt:
             raise self._damaged("is damaged")
+        if frame is not None and frame.time is not None:
+            self._time_s = frame.time
         return frame
 
     def _damaged(self, what: str) -> DataError:

@@ -10,6 +10,7 @@ from projects import Project as Made
 
 from poseloop.live import cli
 from poseloop.train import labels, projects
+from poseloop.train.labelwriter import write_guesses, write_labels
 
 POINTS = {"snout": (10.0, 20.0), "leftear": (5.0, 25.0), "rightear": (15.0, 25.0)}
 
@@ -186,6 +187,137 @@ def test_cells_that_cannot_be_understood_are_not_written_away(
     assert edit(folder, "drop", "leftear") == 1
     assert "mend" in capsys.readouterr().err
     assert files(folder) == before
+
+
+def guesses(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Picture → keypoint → x, y, likelihood; CSV and h5 say the same."""
+    import pandas
+
+    here = folder / "labeled-data" / "m1"
+    table = pandas.read_hdf(here / "machinelabels-iter0.h5", "df_with_missing")
+    text = pandas.read_csv(here / "machinelabels-iter0.csv", header=[0, 1, 2], index_col=[0, 1, 2])
+    pandas.testing.assert_frame_equal(text, table, check_names=False)
+    assert set(table.columns.get_level_values("scorer")) == {"model"}
+    return {
+        index[-1]: {name: row["model"][name].tolist() for name in table.columns.get_level_values("bodyparts").unique()}
+        for index, row in table.iterrows()
+    }
+
+
+def guess(folder: Path, **rows: list[list[float]]) -> None:
+    columns = [("", name) for name in POINTS]
+    found = {f"{name}.png": np.array(row, np.float64) for name, row in rows.items()}
+    write_guesses(folder / "labeled-data" / "m1", "model", columns, found)
+
+
+def test_guesses_change_with_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nan = float("nan")
+    folder = new(tmp_path / "p")
+    guess(folder, d=[[1, 2, 0.9], [3, 4, 0.5], [nan, nan, 0.1]], e=[[1, 2, 0.25], [3, 4, 0.5], [5, 6, 0.75]])
+    before = (folder / "labeled-data" / "m1" / "machinelabels-iter0.csv").read_bytes()
+    assert edit(folder, "rename", "snout=nose") == 0
+    assert "m1: guesses: nose: 2 new; snout: 2 gone" in capsys.readouterr().out
+    assert guesses(folder)["d.png"]["nose"] == [1, 2, 0.9]
+    (backup,) = backups(folder)
+    assert (backup / "labeled-data" / "m1" / "machinelabels-iter0.csv").read_bytes() == before
+    # Of two guesses, the likelier one stays: nobody is asked.
+    assert edit(folder, "merge", "leftear=nose", "--prefer", "ours") == 0
+    assert [guesses(folder)[name]["nose"] for name in ("d.png", "e.png")] == [[1, 2, 0.9], [3, 4, 0.5]]
+    assert set(guesses(folder)["d.png"]) == {"nose", "rightear"}
+    assert edit(folder, "drop", "rightear") == 0
+    assert set(guesses(folder)["e.png"]) == {"nose"}
+
+
+def test_a_recording_with_a_name_of_people_and_paths_of_windows(tmp_path: Path) -> None:
+    folder = new(tmp_path / "Mäuse, 2. Versuch", video="Über uns 1")
+    here = folder / "labeled-data" / "Über uns 1"
+    (here / "CollectedData_me.h5").unlink()
+    file = here / "CollectedData_me.csv"
+    text = file.read_text(encoding="utf-8").replace("labeled-data,Über uns 1,", "labeled-data\\Über uns 1\\")
+    file.write_text(text.replace(",,,me", ",me").replace(",,,snout", ",snout").replace(",,,x", ",x"), encoding="utf-8")
+    assert len(labels.read(folder).frames) == 3
+    assert not labels.read(folder).problems
+    assert edit(folder, "rename", "snout=Schnäuzchen 1") == 0
+    assert points(folder) == {"Schnäuzchen 1": [10, 20], "leftear": [5, 25], "rightear": [15, 25]}
+    assert cli.main(["import", str(folder), str(tmp_path / "noch eins")]) == 0
+    assert labels.read(tmp_path / "noch eins").digest == labels.read(folder).digest
+
+
+def test_names_change_before_anything_is_labelled(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    assert cli.main(["new", "project", str(folder), "--keypoints", *POINTS]) == 0
+    assert edit(folder, "rename", "snout=nose") == 0
+    assert projects.load(folder).keypoints == ("nose", "leftear", "rightear")
+    (folder / "labeled-data" / "m1").mkdir()
+    write_guesses(folder / "labeled-data" / "m1", "model", [("", "nose")], {"a.png": np.ones((1, 3))})
+    assert edit(folder, "rename", "nose=snout") == 0
+    assert guesses(folder) == {"a.png": {"snout": [1, 1, 1]}}
+
+
+def test_labels_that_are_taken_end_the_guesses_of_their_pictures(tmp_path: Path) -> None:
+    ours, theirs = new(tmp_path / "ours"), new(tmp_path / "theirs")
+    for name in "abc":
+        (ours / "labeled-data" / "m1" / f"{name}.png").unlink()
+    for file in files(ours):
+        (ours / "labeled-data" / "m1" / file).unlink()
+    guess(ours, a=[[1, 2, 0.9]] * 3, z=[[1, 2, 0.9]] * 3)
+    assert edit(ours, "take", str(theirs)) == 0
+    assert set(guesses(ours)) == {"z.png"}
+    assert len(labels.read(ours).frames) == 3
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("moment", range(5))
+def test_what_ends_half_way_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, moment: int
+) -> None:
+    """Two recordings, labels and guesses: none is renamed where the others are not."""
+    folder = new(tmp_path / "p")
+    guess(folder, d=[[1, 2, 0.9]] * 3)
+    more = folder / "labeled-data" / "m2"
+    more.mkdir()
+    write_labels(more, "me", [("", name) for name in POINTS], {"a.png": np.ones((3, 2))})
+    there = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    calls = iter(range(1000))
+    replace = Path.replace
+
+    def failing(file: Path, target: Path) -> Path:
+        # 0 to 5 write the drafts; those that follow put them into their places.
+        if next(calls) == 5 + 2 * moment:
+            raise error
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    try:
+        assert edit(folder, "rename", "snout=nose") != 0
+    except KeyboardInterrupt:
+        assert isinstance(error, KeyboardInterrupt)
+    monkeypatch.undo()
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == there
+    assert edit(folder, "rename", "snout=nose") == 0
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_disk_that_fills_up_while_copies_are_made_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = new(tmp_path / "p")
+    there = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    calls = iter(range(1000))
+    copy = shutil.copyfile
+
+    def filling(source: Path, target: Path) -> object:
+        if next(calls) == moment:
+            Path(target).write_bytes(Path(source).read_bytes()[:5])
+            raise OSError(28, "No space left on device")
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", filling)
+    assert edit(folder, "rename", "snout=nose") == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "the labels are as they were" in said
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == there
 
 
 def test_a_deeplabcut_project_keeps_its_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,9 @@ import pytest
 import recordings
 
 from poseloop.live import cli
-from poseloop.train import frames, videos
+from poseloop.train import chosen, frames, videos
 from poseloop.train.frames import Thumbnails
+from poseloop.train.labelwriter import write_guesses, write_labels
 
 
 def rests(frames_: int = 40, moves: tuple[int, int] = (20, 28)) -> list[np.ndarray[Any, Any]]:
@@ -118,6 +119,59 @@ def test_one_damaged_video_does_not_stop_the_others(
 
 
 def test_frames_of_a_real_deeplabcut_project_are_known(data: Path) -> None:
-    there = frames.taken(data / "dlc_openfield" / "labeled-data" / "m4s1")
+    there = chosen.taken(data / "dlc_openfield", "m4s1")
     assert len(there) == 92
     assert {0, 1, 106} <= there
+
+
+def test_what_was_deleted_or_only_labelled_or_found_by_a_model_is_not_chosen_again(project: Path, video: Path) -> None:
+    folder = project / "labeled-data" / "rests"
+    assert cli.main(["frames", str(project), "--count", "12", "--how", "motion"]) == 0
+    first = sorted(folder.iterdir())
+    for file in first[:6]:
+        file.unlink()
+    # Pictures that are gone, and only a label or a guess says that they were there.
+    columns = [("", "snout"), ("", "tail base")]
+    labelled, guessed = [n for n in range(40) if f"img{n:04d}.png" not in {file.name for file in first}][:8:4]
+    write_labels(folder, "me", columns, {f"img{labelled:04d}.png": np.ones((2, 2))})
+    write_guesses(folder, "model", columns, {f"img{guessed:04d}.png": np.ones((2, 3))})
+    before = {file.name for file in first} | {f"img{n:04d}.png" for n in (labelled, guessed)}
+    for how, count in (("kmeans", "9"), ("uniform", "9"), ("motion", "40")):
+        there = {file.name for file in folder.glob("*.png")}
+        assert cli.main(["frames", str(project), str(video), "--count", count, "--how", how]) == 0
+        new = {file.name for file in folder.glob("*.png")} - there
+        assert new
+        assert not new & before
+        before |= new
+    assert len(before) == 40
+
+
+def test_videos_of_one_name_do_not_share_a_folder(
+    project: Path, tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["frames", str(project), "--count", "2"]) == 0
+    other = recordings.write(tmp_path / "rests.mkv", recordings.moving(9))
+    assert cli.main(["frames", str(project), str(other), "--count", "2"]) == 1
+    assert f"holds pictures of {video}" in capsys.readouterr().err
+    # The same video elsewhere is the same.
+    other.write_bytes(video.read_bytes())
+    assert cli.main(["frames", str(project), str(other), "--count", "2"]) == 0
+    assert len(list((project / "labeled-data" / "rests").iterdir())) == 4
+
+
+def test_pictures_are_written_all_or_none(project: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project / "labeled-data" / "rests"
+    assert cli.main(["frames", str(project), "--count", "2"]) == 0
+    there = sorted(folder.iterdir())
+    calls = iter(range(100))
+    save = frames.save_picture
+
+    def ended(file: Path, picture: Any) -> None:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        save(file, picture)
+
+    monkeypatch.setattr(frames, "save_picture", ended)
+    with pytest.raises(KeyboardInterrupt), videos.opened(video) as opened:
+        frames.save(opened, [*range(10), 39], folder, 40)
+    assert sorted(folder.iterdir()) == there

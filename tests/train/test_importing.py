@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import recordings
 import yaml
 from projects import Project
 
@@ -39,6 +40,27 @@ def test_deeplabcut_and_back_loses_nothing(data: Path, tmp_path: Path) -> None:
         key: value for key, value in before.items() if key not in owned
     }
     assert after["project_path"] == str(tmp_path / "made")
+
+
+def test_labels_that_were_written_anew_are_deeplabcuts_to_the_bit(data: Path, tmp_path: Path) -> None:
+    """Renamed and renamed back: every number, every gap, every name and their order, in both files."""
+    source = data / "dlc_openfield"
+    folder = tmp_path / "made"
+    import_project(source, folder)
+    assert cli.main(["labels", str(folder), "rename", "snout=nose"]) == 0
+    assert cli.main(["labels", str(folder), "rename", "nose=snout"]) == 0
+    (before,) = (source / "labeled-data" / "m4s1").glob("CollectedData_*.h5")
+    written = folder / "labeled-data" / "m4s1" / before.name
+    old, again = table(before), table(written)
+    assert again.columns.equals(old.columns)
+    assert again.columns.names == old.columns.names
+    names = ["/".join(index) if isinstance(index, tuple) else index.replace("\\", "/") for index in old.index]
+    assert ["/".join(index) for index in again.index] == sorted(names)
+    np.testing.assert_array_equal(again.to_numpy(), old.to_numpy()[np.argsort(names)])
+    for one, other in zip(read_table(written, "").rows, read_table(written.with_suffix(".csv"), "").rows, strict=True):
+        assert one.picture == other.picture
+        np.testing.assert_array_equal(one.xy, other.xy)
+    assert labels.read(folder).digest == labels.read(source).digest
 
 
 def test_several_animals_and_parts_of_none(tmp_path: Path) -> None:
@@ -102,6 +124,90 @@ def test_sleaps_labels_are_all_there(data: Path, tmp_path: Path) -> None:
         difference = np.abs(picture.astype(int) - one.image[..., 0].astype(int))
         assert difference.mean() < 1, "expected the picture that SLEAP shows"
     assert any("1497 labelled frames were left out" in note for note in made.notes)
+
+
+def sleap_labels(folder: Path) -> Any:
+    """Two videos of one camera each, tracks, an animal without one, hidden, predicted and suggested things."""
+    sio = pytest.importorskip("sleap_io")
+    videos = [
+        sio.Video.from_filename(str(recordings.write(folder / f"{name}.mkv", recordings.moving(12)[start:])))
+        for name, start in (("day 1", 0), ("day 2", 4))
+    ]
+    names = ["snout", "ear L", "ear R"]
+    skeleton = sio.Skeleton(names, edges=[("snout", "ear L"), ("ear R", "snout")], symmetries=[("ear L", "ear R")])
+    tracks = [sio.Track("mick"), sio.Track("minnie")]
+
+    def animal(xy: list[list[float]], track: Any = None, score: float | None = None) -> Any:
+        points = np.array(xy, np.float64)
+        if score is None:
+            return sio.Instance.from_numpy(points, skeleton=skeleton, track=track)
+        scores = np.full(len(points), score)
+        return sio.PredictedInstance.from_numpy(points, skeleton, scores, score=score, track=track)
+
+    nan = [float("nan")] * 2
+    hidden = animal([[1.25, 2], [3, 4], [5, 6]], tracks[1])
+    hidden.points["visible"][1] = False
+    guess = animal([[7, 8], [9, 10], [11, 12]], tracks[0], 0.5)
+    labelled = [
+        sio.LabeledFrame(
+            video=videos[0], frame_idx=3, instances=[hidden, animal([[10.5, 20], nan, [30, 40]], tracks[0])]
+        ),
+        sio.LabeledFrame(video=videos[0], frame_idx=7, instances=[guess]),
+        sio.LabeledFrame(video=videos[1], frame_idx=0, instances=[animal([[1, 2], [3, 4], [5, 6.125]])]),
+    ]
+    suggested = [sio.SuggestionFrame(video=videos[1], frame_idx=5), sio.SuggestionFrame(video=videos[0], frame_idx=3)]
+    return sio.Labels(labelled, videos=videos, skeletons=[skeleton], tracks=tracks, suggestions=suggested)
+
+
+@pytest.mark.parametrize("embed", [False, "user+suggestions", "all"])
+def test_everything_of_a_sleap_file(tmp_path: Path, embed: bool | str) -> None:
+    content = sleap_labels(tmp_path)
+    file = tmp_path / ("labels.pkg.slp" if embed else "labels.slp")
+    content.save(str(file), embed=embed, verbose=False)
+    if embed:
+        for name in ("day 1", "day 2"):
+            (tmp_path / f"{name}.mkv").unlink()
+    made = import_project(file, tmp_path / "made")
+    found = made.labels
+    assert found.individuals == ("mick", "minnie", "individual1")
+    assert found.keypoints == ("snout", "ear L", "ear R")
+    assert found.skeleton == (("snout", "ear L"), ("ear R", "snout"))
+    assert projects.load(tmp_path / "made").symmetries == (("ear L", "ear R"),)
+    nan = float("nan")
+    gone = [[nan, nan]] * 3
+    expected = {
+        "labeled-data/day 1/img0003.png": [[[10.5, 20], [nan, nan], [30, 40]], [[1.25, 2], [nan, nan], [5, 6]], gone],
+        "labeled-data/day 2/img0000.png": [gone, gone, [[1, 2], [3, 4], [5, 6.125]]],
+    }
+    assert [frame.name for frame in found.frames] == list(expected)
+    for frame in found.frames:
+        np.testing.assert_array_equal(frame.xy, expected[frame.name])
+    # Pictures: those that were labelled, and those that are suggested; each the very frame.
+    pictures = {file.relative_to(tmp_path / "made").as_posix(): file for file in (tmp_path / "made").rglob("*.png")}
+    assert set(pictures) == {*expected, "labeled-data/day 2/img0005.png"}
+    for name, path in pictures.items():
+        number = int(path.stem[3:]) + (4 if "day 2" in name else 0)
+        shown = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        np.testing.assert_array_equal(shown, recordings.moving(12)[number])
+    assert list(made.notes) == [
+        "1 points that are marked as not visible count as unlabelled",
+        "1 labelled frames were left out",
+        "1 suggested frames came along, to be labelled",
+    ]
+    # DeepLabCut finds labels by the names of videos.
+    config = yaml.safe_load((tmp_path / "made" / "config.yaml").read_text(encoding="utf-8"))
+    assert [Path(name).stem for name in config["video_sets"]] == ([] if embed else ["day 1", "day 2"])
+    if not embed:
+        predicted = import_project(file, tmp_path / "predicted", predictions=True).labels
+        np.testing.assert_array_equal(predicted.frames[1].xy[0], [[7, 8], [9, 10], [11, 12]])
+
+
+def test_a_picture_that_is_not_in_a_sleap_file_is_missed(tmp_path: Path) -> None:
+    file = tmp_path / "labels.pkg.slp"
+    sleap_labels(tmp_path).save(str(file), embed="user", verbose=False)
+    with pytest.raises(DataError, match=r"frame 7 of .* its picture is not there"):
+        import_project(file, tmp_path / "made", predictions=True)
+    assert not (tmp_path / "made").exists()
 
 
 def test_predicted_animals_only_if_asked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,3 +85,10 @@ def test_a_deeplabcut_project_is_one_too_and_stays_as_it_is(tmp_path: Path) -> N
         projects.recordings(tmp_path)
     projects.add_recording(tmp_path, tmp_path / "a.mp4")
     assert (tmp_path / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"just words", b"- a list", b"Task: \xff\xfe"])
+def test_a_configuration_that_is_none_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(DataError, match=r"config\.yaml"):
+        projects.described(tmp_path)

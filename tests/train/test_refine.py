@@ -15,7 +15,8 @@ from viewpoints import ring
 from poseloop.live import cli
 from poseloop.live.errors import ConfigError
 from poseloop.live.types import Colour
-from poseloop.train import labels, refine
+from poseloop.live.vision import Network
+from poseloop.train import curve, labels, modelfile, refine
 from poseloop.train.history import History
 from poseloop.train.labelwriter import write_labels
 
@@ -104,24 +105,146 @@ def test_a_second_round_takes_others_and_keeps_guesses_that_nobody_labelled(fold
     assert kept.read_bytes() == (here / "CollectedData_me.csv").read_bytes()
 
 
+def test_what_was_refused_comes_back_by_no_other_way(folder: Path, project: Path) -> None:
+    video = str(folder / "a.mkv")
+    assert run(folder, project, video, "--count", "5") == 0
+    here = project / "labeled-data" / "a"
+    refused = {file.name for file in here.glob("*.png")}
+    assert len(refused) == 5
+    for file in here.iterdir():
+        file.unlink()
+    assert run(folder, project, video, "--count", "5") == 0
+    assert cli.main(["frames", str(project), video, "--count", str(FRAMES), "--how", "uniform"]) == 0
+    assert len({file.name for file in here.glob("*.png")} - refused) == len(list(here.glob("*.png"))) == FRAMES - 5
+
+
 def test_the_curve_shows_every_model(folder: Path, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = History(project)
     for count, error in ((15, 5.0), (25, 3.5)):
-        training = {"learned": ["x"] * (count - 3), "held_out": ["y"] * 3, "data_digest": f"{count}"}
+        training = {"learned": ["x"] * (count - 3), "held_out": ["y", "z", "w"], "data_digest": f"{count}"}
         info = Tiny().info.model_copy(
             update={"name": f"m{count}", "training": training, "error": {"held_out": {"rmse_px": error}}}
         )
         model = project / f"m{count}.onnx"
         model.write_bytes(f"{count}".encode())
-        assert history.enter(model, info)
-        assert not history.enter(model, info), "the same file twice"
+        assert history.enter(model, info, history.now())
+        assert not history.enter(model, info, history.now()), "the same file twice"
+    assert not history.test, "these are no frames of the project"
     assert run(folder, project, "--count", "0") == 0
     out = capsys.readouterr().out
-    assert [line.split()[2:5] for line in out.splitlines() if line.startswith("m")][1:] == [
-        ["15", "3", "5.00"],
-        ["25", "3", "3.50"],
+    assert [line.split()[2:6] for line in out.splitlines() if line.startswith("m")][1:3] == [
+        ["15", "3", "5.00", "-"],
+        ["25", "3", "3.50", "-"],
     ]
+    assert "others from line to line" in out
+    assert "test px:" not in out
     assert cv2.imread(str(project / "refine" / "curve.png")) is not None
+
+
+def label(project: Path, frames: range, off: float = 0.0) -> labels.Labels:
+    """Label frames of a video of three dots, ``off`` px beside them."""
+    here = project / "labeled-data" / "dots"
+    here.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for n in frames:
+        points = [(12 + n, 12), (80 - n, 32), (12 + n, 50)]
+        assert cv2.imwrite(str(here / f"img{n:04d}.png"), dots(points)[..., ::-1])
+        rows[f"img{n:04d}.png"] = np.array(points) + np.array([off, 0.0])
+    write_labels(here, "me", [("", name) for name in NAMES], rows)
+    return labels.read(project)
+
+
+def train(project: Path, name: str, parts: tuple[labels.Labels, labels.Labels], keypoints: int = 3) -> Path:
+    """A model that says what it has learned from."""
+    learned, held_out = ([frame.name for frame in part.frames] for part in parts)
+    training = {"learned": learned, "held_out": held_out, "data_digest": parts[0].digest}
+    tiny = Tiny(colour=Colour.RGB, keypoints=NAMES[:keypoints])
+    info = tiny.info.model_copy(update={"name": name, "training": training})
+    modelfile.save(tiny.graph(), info, project.parent / f"{name}.onnx")
+    return project.parent / f"{name}.onnx"
+
+
+def test_every_round_is_tested_on_the_frames_of_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "p"
+    assert cli.main(["new", "project", str(project), "--keypoints", *NAMES]) == 0
+    history = History(project)
+
+    def enter(name: str, parts: tuple[labels.Labels, labels.Labels], keypoints: int = 3) -> None:
+        model = train(project, name, parts, keypoints)
+        assert history.enter(model, Network.describe(model), labels.read(project))
+
+    first = history.split(label(project, range(10)), None, seed=0)
+    assert [len(part.frames) for part in first] == [8, 2]
+    enter("one", first)
+    assert history.test == [frame.name for frame in first[1].frames]
+    # Twice as many frames, another seed: what is new is learned from.
+    second = history.split(label(project, range(20)), None, seed=1)
+    assert [frame.name for frame in second[1].frames] == history.test
+    assert len(second[0].frames) == 18
+    enter("two", second)
+    # A trial has learned from a test frame, and another model knows too little.
+    enter("trial", labels.split(labels.read(project), 0.5, seed=3))
+    enter("small", second, keypoints=2)
+    history = History(project)  # as it is on disk
+    test = curve.measure(history, history.now())
+    found = {one["name"]: one["test"]["error_px"] for one in history.models}
+    assert found["one"] == found["two"] == pytest.approx(0.0, abs=0.2)
+    assert found["trial"] is found["small"] is None
+    capsys.readouterr()
+    table = curve.table(history, test)
+    assert "the same 2 test frames" in table
+    assert [line.split()[4:6] for line in table.splitlines()[1:5]] == [
+        ["-", f"{found['one']:.2f}"],
+        ["-", f"{found['two']:.2f}"],
+        ["-", "-"],
+        ["-", "-"],
+    ]
+    # Corrected labels of test frames are measured on; nothing is measured twice.
+    label(project, range(20), off=3.0)
+    measured: list[str] = []
+    curve.measure(history, history.now(), measured.append)
+    assert measured == ["one", "two", "trial", "small"]
+    assert history.models[0]["test"]["error_px"] == pytest.approx(3.0, abs=0.2)
+    curve.measure(history, history.now(), measured.append)
+    assert len(measured) == 4
+
+
+def test_test_frames_become_more_only_when_asked_and_never_of_what_was_learned(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    assert cli.main(["new", "project", str(project), "--keypoints", *NAMES]) == 0
+    history = History(project)
+    now = label(project, range(10))
+    parts = history.split(now, 0.2, seed=0)
+    model = train(project, "one", parts)
+    assert history.enter(model, Network.describe(model), now)
+    now = label(project, range(30))
+    learned, held_out = history.split(now, 0.3, seed=0)
+    names = {frame.name for frame in held_out.frames}
+    assert len(names) == 9
+    assert names > set(history.test)
+    assert not names & {frame.name for frame in parts[0].frames}
+    model = train(project, "two", (learned, held_out))
+    assert history.enter(model, Network.describe(model), now)
+    assert set(history.test) == names
+    # More than there are that nobody learned from: all of those.
+    assert len(history.split(now, 0.9, seed=0)[1].frames) == 9
+    for share in (0.0, 1.0):
+        with pytest.raises(labels.DataError, match="share between 0 and 1"):
+            history.split(now, share, seed=0)
+    # Only test frames are left.
+    only = now.only(names)
+    with pytest.raises(labels.DataError, match="all 9 are test frames"):
+        history.split(only, None, seed=0)
+
+
+def test_labels_of_nothing_are_no_error(folder: Path, project: Path) -> None:
+    """Somebody opened a folder, and saved it before there was a label in it."""
+    here = project / "labeled-data" / "a"
+    here.mkdir()
+    assert cv2.imwrite(str(here / "img0003.png"), dots([(10, 10)] * 3))
+    write_labels(here, "me", [("", name) for name in NAMES], {"img0003.png": np.full((3, 2), np.nan)})
+    assert run(folder, project, str(folder / "a.mkv"), "--count", "2") == 0
+    assert len(History(project).rounds) == 1
 
 
 def test_sessions_and_cameras_are_found(folder: Path, project: Path, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import synthetic
+import yaml
 from synthetic import Plan, make_session, truth
 
 from poseloop.live import cli
 from poseloop.live.output.log import packed
 from poseloop.live.output.session import Session
-from poseloop.train import labels
+from poseloop.train import labels, projects
 from poseloop.train.sessions.labelling import choose
 
 PLAN = Plan(frames=100, missed=(5,), unrecorded=(20, 21))
@@ -65,6 +66,41 @@ def test_a_guess_is_no_label_until_a_person_has_saved_it(folder: Path, tmp_path:
     there = tmp_path / "mice" / "labeled-data" / "small_top"
     (there / "machinelabels-iter0.h5").rename(there / "CollectedData_me.h5")
     assert len(labels.read(tmp_path / "mice").frames) == 3
+
+
+def test_a_session_gives_no_picture_twice(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "mice"
+    there = project / "labeled-data" / "small_top"
+    video = folder / "top.mkv"
+    assert cli.main(["new", "project", str(project), "--keypoints", "tail", "snout", "ear"]) == 0
+    assert cli.main(["frames", str(project), str(folder), "--count", "4"]) == 0
+    first = {file.name for file in there.glob("*.png")}
+    assert len(first) == 4
+    (there / min(first)).unlink()  # refused
+    assert cli.main(["frames", str(project), str(folder), "--count", "4"]) == 0
+    assert capsys.readouterr().out.count("4 frames to") == 2
+    second = {file.name for file in there.glob("*.png")} - first
+    assert len(second) == 4
+    # The session's video, named alone, is the same recording.
+    assert cli.main(["frames", str(project), str(video), "--count", "100", "--how", "uniform"]) == 0
+    with Session.open(folder) as session:
+        length = len(session.frames("top").index)
+    assert {file.name for file in there.glob("*.png")} == {f"img{n:04d}.png" for n in range(length)} - {min(first)}
+    assert cli.main(["frames", str(project), str(folder)]) == 1
+    assert "were chosen before" in capsys.readouterr().err
+    # Guesses stand in the project's columns.
+    import pandas
+
+    table = pandas.read_hdf(there / "machinelabels-iter0.h5")
+    assert list(table.columns.get_level_values("bodyparts").unique()) == ["tail", "snout", "ear"]
+    assert len(table) == 8
+    assert table.xs("ear", axis=1, level="bodyparts").isna().all(axis=None)
+    assert table.xs("snout", axis=1, level="bodyparts").notna().any(axis=None)
+    # DeepLabCut looks for labels where a listed video's name says.
+    (listed,) = yaml.safe_load((project / "config.yaml").read_text(encoding="utf-8"))["video_sets"]
+    assert Path(listed).stem == "small_top"
+    assert Path(listed).read_bytes() == video.read_bytes()
+    assert projects.recording(Path(listed)) == projects.recording(video) == "small_top"
 
 
 def test_a_camera_that_has_no_picture_of_it_is_left_out(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Files of tracks: what other programs read of them, and nothing else than was there."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from disks import largest_file
 
 from poseloop.live.errors import DataError
 from poseloop.train import trackfiles
@@ -115,3 +117,23 @@ def test_shapes_that_do_not_fit_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         write_deeplabcut(tmp_path / "file" / "a.csv", "net", KEYPOINTS, xy, score)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("ending", ["_dlc.h5", ".analysis.h5"])
+def test_a_disk_without_room_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    xy, score = tracks(5)
+    monkeypatch.setattr(trackfiles.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    file = tmp_path / f"video{ending}"
+    names = (file, KEYPOINTS) if ending == ".analysis.h5" else (file, "net", KEYPOINTS)
+    write = write_sleap_analysis if ending == ".analysis.h5" else write_deeplabcut
+    with pytest.raises(DataError, match="MB are free on the disk"):
+        write(*names, xy, score)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_was_cut_off_by_a_full_disk_is_none(tmp_path: Path) -> None:
+    """PyTables closes such a file without a word."""
+    xy, score = tracks(3000)
+    with largest_file(3000), pytest.raises(DataError, match="perhaps since the disk is full"):
+        write_deeplabcut(tmp_path / "video.h5", "net", KEYPOINTS, xy, score)
+    assert not list(tmp_path.iterdir())

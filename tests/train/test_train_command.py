@@ -12,20 +12,25 @@ from projects import Project
 from poseloop.live import cli
 from poseloop.live.vision import Network
 from poseloop.train import confidence, labels
+from poseloop.train.history import History
 
 pytestmark = blobs.NEEDS_TENSORFLOW
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    made = Project(tmp_path / "blobs", keypoints=blobs.KEYPOINTS)
+def write(folder: Path, frames: int) -> Path:
+    made = Project(folder, keypoints=blobs.KEYPOINTS)
     made.config()
-    for number in range(12):
+    for number in range(frames):
         image, xy = blobs.picture(96, 96, number)
         made.picture(f"img{number}.png", image[..., ::-1].copy())
         made.row(f"img{number}.png", dict(zip(blobs.KEYPOINTS, map(tuple, xy), strict=True)))
     made.csv()
     return made.folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write(tmp_path / "blobs", 12)
 
 
 def test_a_project_becomes_a_model_and_the_model_a_smaller_one(
@@ -62,6 +67,33 @@ def test_a_project_becomes_a_model_and_the_model_a_smaller_one(
     assert "worst difference" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["export", str(model), str(project), "--out", str(points), "--precision", "int4"])
+
+
+@pytest.mark.slow
+def test_trainings_of_a_project_are_rounds_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "p"
+    options = ["--weights", "none", "--steps", "2", "--backbone", "mobilenet_v1", "--alpha", "0.25", "--width", "16"]
+    options += ["--size", "64", "--batch", "4"]
+    assert cli.main(["new", "project", str(folder), "--keypoints", *blobs.KEYPOINTS, "--scorer", "me"]) == 0
+    for name, frames in (("one", 10), ("two", 15)):
+        write(folder, frames)
+        seed = ["--seed", str(frames)]
+        assert cli.main(["train", str(folder), "--out", str(tmp_path / f"{name}.onnx"), *options, *seed]) == 0
+    trial = str(tmp_path / "trial.onnx")
+    assert cli.main(["train", str(folder), "--out", trial, *options, "--trial"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("2 held out, as before") == 1
+    assert "13 frames to learn from" in said
+    history = History(folder)
+    assert [one["name"] for one in history.models] == ["one", "two"]
+    assert [Network.describe(tmp_path / f"{one}.onnx").training["held_out"] for one in ("one", "two")] == [
+        history.test
+    ] * 2
+    assert [version["frames"] for version in history.versions] == [10, 15]
+    # What was entered is what `refine` knows: the curve has both models on the same frames, and no other.
+    assert cli.main(["refine", str(tmp_path / "two.onnx"), str(folder), "--count", "0"]) == 0
+    assert "the same 2 test frames" in capsys.readouterr().out
+    assert [one["test"]["error_px"] is not None for one in History(folder).models] == [True, True]
 
 
 def test_wrong_values_are_errors(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

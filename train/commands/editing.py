@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from poseloop.live.errors import ConfigError, DataError
@@ -73,7 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.action == "take":
         return _take(arguments, root, project)
-    there = editing.sheets(root, project.scorer)
+    labelled = editing.sheets(root, project.scorer)
+    guessed = editing.guesses(root) if arguments.action != "swap" else []
+    if arguments.action == "swap" and not labelled:
+        raise DataError(
+            f"{root}: expected labels in {PICTURES}/*/CollectedData_*.csv or .h5; `poseloop import` makes a project of "
+            f"others"
+        )
+    there = [*labelled, *guessed]
     conflicts: list[Conflict] = []
     new: Project | None = None
     match arguments.action:
@@ -171,10 +179,12 @@ def _swapped(arguments: argparse.Namespace, root: Path, project: Project, there:
 
 
 def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
-    there = editing.sheets(root, project.scorer) if any((root / PICTURES).glob("*/CollectedData_*")) else []
+    there = [*editing.sheets(root, project.scorer), *editing.guesses(root)]
     other = arguments.other
     theirs = [editing.sheet(other)] if other.is_file() else editing.sheets(other, projects.described(other).scorer)
-    ours = {sheet.folder.name: sheet for sheet in there}
+    if not theirs:
+        raise DataError(f"{other}: expected labels in {PICTURES}/*/CollectedData_*.csv or .h5, but there are none")
+    ours = {sheet.folder.name: sheet for sheet in there if not sheet.guessed}
     changed, conflicts, added = [], [], {}
     for sheet in theirs:
         folder = root / PICTURES / sheet.folder.name
@@ -205,6 +215,12 @@ def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
                 added[source] = picture
             elif source.is_file() and _digest(source) != _digest(picture):
                 raise DataError(f"{source} and {picture} are different pictures of one name: rename a recording")
+        # napari-deeplabcut would save guesses over the new labels.
+        labelled = {name for name, points in made.rows.items() if not np.isnan(points).all()}
+        for guess in (one for one in there if one.guessed and one.folder == folder):
+            left = {name: points for name, points in guess.rows.items() if name not in labelled}
+            if len(left) < len(guess.rows):
+                changed.append(replace(guess, rows=left))
     return _finish(arguments, root, there, changed, conflicts, None, added)
 
 
@@ -233,10 +249,11 @@ def _finish(
             file=sys.stderr,
         )
         return 1
-    before = {sheet.folder: sheet for sheet in there}
+    before = {(sheet.folder, sheet.stem): sheet for sheet in there}
     for sheet in changed:
-        print(f"{sheet.folder.name}: {_difference(before.get(sheet.folder), sheet)}")
-    if not changed:
+        what = "guesses: " if sheet.guessed else ""
+        print(f"{sheet.folder.name}: {what}{_difference(before.get((sheet.folder, sheet.stem)), sheet)}")
+    if not changed and new is None:
         print("nothing to change")
     elif arguments.dry_run:
         print("nothing was changed (--dry-run)")

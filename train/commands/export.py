@@ -77,7 +77,7 @@ def _session(arguments: argparse.Namespace) -> int:
             case "nwb":
                 written = nwb.to_nwb(session, arguments.out, arguments.about)
             case "labels":
-                written = labelling.to_labelling(session, arguments.out, arguments.count)
+                written = list(labelling.to_labelling(session, arguments.out, arguments.count))
             case _:
                 written = tables.to_tables(session, arguments.out, arguments.to)
     for file in written:

@@ -9,7 +9,7 @@ from pathlib import Path
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.live.output.session import Session, is_session
 from poseloop.live.types import Colour
-from poseloop.train import drawing, frames, pictures, projects, videos
+from poseloop.train import chosen, drawing, frames, pictures, projects, videos
 from poseloop.train.progress import Progress
 from poseloop.train.sessions import labelling
 
@@ -54,25 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
     project = projects.root(arguments.project)
     owners: dict[str, Path] = {}
     for video in given:
-        if video.stem in owners:
-            raise DataError(
-                f"expected videos whose names differ, but {owners[video.stem]} and {video} would share a folder"
-            )
-        owners[video.stem] = video
+        name = projects.recording(video)
+        if name in owners:
+            raise DataError(f"expected videos whose names differ, but {owners[name]} and {video} would share a folder")
+        owners[name] = video
     failed, written = [], []
     for source in (*sessions, *given):
         try:
             if source in sessions:
                 _marked(source, project, arguments.count)
-                continue
-            files = _one(source, project / projects.PICTURES / source.stem, arguments)
+            else:
+                written += _one(source, project, arguments)
         except DataError as error:
             failed.append(error)
             print(f"poseloop: error: {error}", file=sys.stderr)
-            continue
-        projects.add_recording(project, source)
-        written += files
-        print(f"{source}: {len(files)} frames to {project / projects.PICTURES / source.stem}")
     if len(failed) < len(sessions) + len(given):
         print(
             f"\nLabel them: drop each of these folders, and {project / 'config.yaml'}, "
@@ -87,18 +82,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _marked(folder: Path, project: Path, count: int) -> None:
     with Session.open(folder) as session:
-        for made in labelling.to_labelling(session, project, count):
-            print(f"{folder}: {len(frames.taken(made))} frames in {made}")
+        for made, files in labelling.to_labelling(session, project, count).items():
+            print(f"{folder}: {len(files)} frames to {made}")
 
 
-def _one(video: Path, folder: Path, arguments: argparse.Namespace) -> list[Path]:
-    there = frames.taken(folder)
+def _one(video: Path, project: Path, arguments: argparse.Namespace) -> list[Path]:
+    name = projects.recording(video)
+    folder = project / projects.PICTURES / name
+    projects.check_recording(project, video, name)
+    there = chosen.taken(project, name)
     with videos.opened(video) as opened, Progress(video.name, opened.length) as progress:
         kept = frames.thumbnails(opened, progress.step)
-    chosen = frames.choose(kept, arguments.how, arguments.count, there, arguments.seed)
-    if len(chosen) < arguments.count:
-        print(f"{video}: only {len(chosen)} frames are left to choose from", file=sys.stderr)
-    if not chosen:
-        return []
-    with videos.opened(video) as opened:
-        return frames.save(opened, chosen, folder, kept.length)
+    numbers = frames.choose(kept, arguments.how, arguments.count, there, arguments.seed)
+    if len(numbers) < arguments.count:
+        print(f"{video}: only {len(numbers)} frames are left to choose from", file=sys.stderr)
+    files: list[Path] = []
+    if numbers:
+        with videos.opened(video) as opened:
+            files = frames.save(opened, numbers, folder, kept.length)
+        chosen.remember(project, name, numbers)
+        projects.add_recording(project, video, name)
+    print(f"{video}: {len(files)} frames to {folder}")
+    return files

@@ -12,7 +12,7 @@ from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.output import report as reports
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import find_model
-from poseloop.train import predict, projects, refine, trackfiles
+from poseloop.train import curve, predict, projects, refine, trackfiles
 from poseloop.train.history import History
 from poseloop.train.progress import Progress
 from poseloop.train.refine import Doubts, Recording
@@ -66,23 +66,32 @@ def run(arguments: argparse.Namespace) -> int:
     individuals = max(len(project.individuals), 1)
     with Network.open(arguments.model, arguments.provider, arguments.threads, individuals=individuals) as network:
         _check(network, project, root)
-        history.enter(model, network.info)
+        labelled = history.now()
+        history.keep(labelled)
+        history.enter(model, network.info, labelled)
         rows, code = [], 0
         if arguments.count:
             found, failed = _look(network, _recordings(arguments, root), arguments, root, history)
             code = 1 if failed else 0
             chosen = refine.choose(found, arguments.count, arguments.seed)
             scorer = predict.scorer(arguments.model, individuals)
-            for one in found:
-                numbers = chosen.get(one.recording.name, [])
-                if numbers:
-                    refine.write(one, numbers, root, project, network.keypoints, scorer)
-                rows += _say(one, numbers, root)
-            history.asked(model, chosen)
-    print(f"\n{history.table()}")
-    curve = history.draw()
-    if curve is not None:
-        print(f"{curve}: the learning curve")
+            written: dict[str, list[int]] = {}
+            try:
+                for one in found:
+                    numbers = chosen.get(one.recording.name, [])
+                    if numbers:
+                        refine.write(one, numbers, root, project, network.keypoints, scorer)
+                        written[one.recording.name] = numbers
+                    rows += _say(one, numbers, root)
+            finally:
+                # What was written before something went wrong, or Ctrl-C, is a round, too.
+                if written:
+                    history.asked(model, written)
+    test = curve.measure(history, labelled)
+    print(f"\n{curve.table(history, test)}")
+    drawn = curve.draw(history, test)
+    if drawn is not None:
+        print(f"{drawn}: the learning curve")
     if rows:
         print(
             f"\nCorrect the guesses: drop each of these folders, and {root / 'config.yaml'}, onto napari with the "

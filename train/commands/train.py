@@ -59,7 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("top", "side"),
         help="may an animal be any way up (top), or is it always upright (side)? default: as the labels say",
     )
-    data.add_argument("--test-share", type=float, default=0.2, metavar="SHARE", help="of the frames that is held out")
+    data.add_argument(
+        "--test-share",
+        type=float,
+        metavar="SHARE",
+        help="of the frames that is held out (default: 0.2; a project's later trainings hold out what the first did)",
+    )
+    data.add_argument(
+        "--trial",
+        action="store_true",
+        help="hold out other frames for each --seed, and do not enter the model into the project's history",
+    )
     data.add_argument("--seed", type=int, default=0)
     data.add_argument("--batch", type=int, default=8)
     data.add_argument("--size", type=int, metavar="PX", help="side of the crops (default: 1.5 animals, but 256 to 512)")
@@ -152,6 +162,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         None if weights == "none" else weights if weights == "imagenet" else Path(weights),
         arguments.view,
         arguments.test_share,
+        arguments.trial,
         arguments.resume,
         arguments.workers,
     )
