@@ -218,9 +218,9 @@ def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
         # napari-deeplabcut would save guesses over the new labels.
         labelled = {name for name, points in made.rows.items() if not np.isnan(points).all()}
         for guess in (one for one in there if one.guessed and one.folder == folder):
-            left = {name: points for name, points in guess.rows.items() if name not in labelled}
-            if len(left) < len(guess.rows):
-                changed.append(replace(guess, rows=left))
+            unlabelled = {name: points for name, points in guess.rows.items() if name not in labelled}
+            if len(unlabelled) < len(guess.rows):
+                changed.append(replace(guess, rows=unlabelled))
     return _finish(arguments, root, there, changed, conflicts, None, added)
 
 
