@@ -7,6 +7,7 @@ takes six, nearly all of it PyTorch with the CUDA libraries that it wants even o
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import venv
@@ -59,9 +60,14 @@ def create(peer: str, folder: Path) -> Path:
     if not python.exists():
         venv.create(folder, with_pip=True)
         install = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
-        if peer in _BARE:
-            subprocess.run([*install, "--no-deps", *_BARE[peer]], check=True)
+        try:
+            subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
+            if peer in _BARE:
+                subprocess.run([*install, "--no-deps", *_BARE[peer]], check=True)
+        except BaseException:
+            # What is there is taken for whole the next time.
+            shutil.rmtree(folder)
+            raise
     return python
 
 

@@ -5,8 +5,8 @@
 One .onnx file of ours, as it is in Poseloop, and as an export folder in sleap-nn, with the same decoding inside the
 graph (what sleap-nn itself exports for one animal takes the highest cell, on the grid of the stride); the points must
 agree to 0.1 px. Every round asks both for the same picture, in another order; each measures itself, from the picture
-in memory to the points. Before each question there is a pause: after a run sleap-nn's threads go on spinning for 30 ms, which
-would take a core from the other one. Needs the extra train, and the environment that
+in memory to the points. Before each question there is a pause, since sleap-nn's threads go on spinning for 30 ms
+after a run, and would take a core from ours. Needs the extra train, and the environment that
 `poseloop.bench.peers.environments` makes.
 """
 

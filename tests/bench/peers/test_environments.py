@@ -43,3 +43,16 @@ def test_sleapnn_comes_last_and_brings_nothing_along(tmp_path: Path, asked: list
     environments.create("sleapnn", tmp_path / "sleapnn")
     assert not any(word.startswith("sleap-nn") for word in asked[0])
     assert asked[1][4:] == ["--quiet", "--no-deps", "sleap-nn==0.3.*"]
+
+
+def test_half_of_one_is_not_left_behind(
+    tmp_path: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(command: list[Any], check: bool) -> None:
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    with pytest.raises(subprocess.CalledProcessError):
+        environments.create("sleapnn", tmp_path / "sleapnn")
+    assert not (tmp_path / "sleapnn").exists()
+    assert not asked
