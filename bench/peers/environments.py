@@ -59,7 +59,7 @@ def create(peer: str, folder: Path) -> Path:
     python = python_of(folder)
     if not python.exists():
         venv.create(folder, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet"]
+        install = [str(python), "-m", "pip", "install", "--quiet"]
         try:
             subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
             if peer in _BARE:

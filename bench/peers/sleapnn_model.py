@@ -86,5 +86,6 @@ def _peaks(graph: onnx.GraphProto, points: int) -> None:
         ]
     )
     del graph.output[:]
-    for name, shape in (("peaks", ["batch", points, 2]), ("peak_vals", ["batch", points])):
+    for name, last in (("peaks", (2,)), ("peak_vals", ())):
+        shape: list[str | int] = ["batch", points, *last]
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
