@@ -24,7 +24,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "sleapnn": (
         "torch",
         "torchvision>=0.20",
-        "onnxruntime",
+        "onnxruntime==1.31.*",
         "sleap-io==0.9.*",
         "skia-python<=138.0",
         "attrs",

@@ -12,6 +12,7 @@ import pytest
 
 from poseloop.bench import command
 from poseloop.bench.peers import sleapnn_model
+from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live import cli
 from poseloop.live.errors import ModelError
 from poseloop.live.vision import Network
@@ -58,20 +59,32 @@ def test_it_is_listed() -> None:
     assert not {"peers.sleapnn_model", "peers.sleapnn_worker", "peers.beside"} & set(command.benchmarks())
 
 
+def _walk(video: Path) -> None:
+    """Film the simulated animal."""
+    camera = SimulatedCamera("top", SimulatedCamera.Settings(pace="none"))
+    camera.open()
+    camera.start("free")
+    picture = np.zeros(camera.format.shape, np.uint8)
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 30, (picture.shape[1], picture.shape[0]))
+    for _ in range(70):
+        camera.grab(picture, 1.0)
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    camera.close()
+    writer.release()
+
+
 @pytest.mark.slow
 def test_beside_sleapnn_in_its_own_environment(tmp_path: Path) -> None:
     """Where ``POSELOOP_SLEAPNN`` is the Python of an environment that holds it."""
     if not (python := os.environ.get("POSELOOP_SLEAPNN")):
         pytest.skip("POSELOOP_SLEAPNN is not set")
     video, report = tmp_path / "v.avi", tmp_path / "r.json"
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 30, (128, 96))
-    noise = np.random.default_rng(0)
-    for _ in range(70):
-        writer.write(cv2.resize(noise.integers(0, 255, (12, 16, 3), np.uint8), (128, 96)))
-    writer.release()
-    asked = ["--python", python, "--video", str(video), "--sizes", "115x87", "--rounds", "20", "--model", "demo_animal"]
+    _walk(video)
+    asked = ["--python", python, "--video", str(video), "--sizes", "320x240", "--rounds", "20"]
+    asked += ["--model", "simulated_animal"]
     assert cli.main(["bench", "peers.sleapnn", *asked, "--report", str(report)]) == 0
     (row,) = json.loads(report.read_text(encoding="utf-8"))["same"]
     assert row["versions"]["sleap-nn"]
     assert row["ms"]["sleap-nn"]["n"] == row["ms"]["poseloop"]["n"] == 20
+    assert row["difference_px"]["poseloop"]["n"] > 60
     assert row["difference_px"]["poseloop"]["max"] <= 0.1
