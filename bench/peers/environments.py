@@ -1,11 +1,13 @@
 """Environments of the peers: each in a folder of its own, since their dependencies exclude ours.
 
-``python -m poseloop.bench.peers.environments dlclive ~/peers`` makes ``~/peers/dlclive`` (a gigabyte or two).
+``python -m poseloop.bench.peers.environments dlclive ~/peers`` makes ``~/peers/dlclive`` (a gigabyte or two; sleapnn
+takes six, nearly all of it PyTorch with the CUDA libraries that it wants even on a CPU).
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import venv
@@ -19,8 +21,28 @@ __all__ = ["REQUIREMENTS", "create", "main", "python_of"]
 REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "aniposelib": ("aniposelib==0.8.*",),
     "dlclive": ("deeplabcut-live[tf]==1.1.*",),
+    "sleapnn": (
+        "torch",
+        "torchvision>=0.20",
+        "onnxruntime==1.31.*",
+        "sleap-io==0.9.*",
+        "skia-python<=138.0",
+        "attrs",
+        "lightning",
+        "loguru",
+        "networkx",
+        "numpy",
+        "omegaconf",
+        "opencv-python-headless",
+        "psutil",
+        "rich",
+        "scipy",
+    ),
 }
 """Peer → what pip is told to install."""
+
+_BARE: Mapping[str, Sequence[str]] = {"sleapnn": ("sleap-nn==0.3.*",)}
+"""Peer → what is installed without its own requirements: half of sleap-nn's are for training, notebooks and plots."""
 
 
 def python_of(folder: Path) -> Path:
@@ -37,7 +59,15 @@ def create(peer: str, folder: Path) -> Path:
     python = python_of(folder)
     if not python.exists():
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[peer]], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        try:
+            subprocess.run([*install, *REQUIREMENTS[peer]], check=True)
+            if peer in _BARE:
+                subprocess.run([*install, "--no-deps", *_BARE[peer]], check=True)
+        except BaseException:
+            # What is there is taken for whole the next time.
+            shutil.rmtree(folder)
+            raise
     return python
 
 
