@@ -1,6 +1,7 @@
 """A user's own cameras with faults, as a rig file names them: ``use = "cameras.py:Gappy"``."""
 
 import threading
+from dataclasses import replace
 
 from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.live.errors import ConnectError, DeviceLost
@@ -14,6 +15,22 @@ class Gappy(SimulatedCamera):
     def grab(self, into: Image, timeout_s: float) -> Stamp | None:
         stamp = super().grab(into, timeout_s)
         return super().grab(into, timeout_s) if stamp is not None and stamp.index % 3 == 2 else stamp
+
+
+class Recounts(SimulatedCamera):
+    """Counts what triggers it, which is switched off and on after 30 pulses; and gives its 45th frame twice."""
+
+    last: Stamp | None = None
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        if self.last is not None and self.last.device_ns == -1:
+            self.last = replace(self.last, device_ns=0)
+            return self.last
+        stamp = super().grab(into, timeout_s)
+        if stamp is None:
+            return None
+        self.last = replace(stamp, index=stamp.index % 30, device_ns=-1 if stamp.index == 44 else stamp.device_ns)
+        return replace(self.last, device_ns=0)
 
 
 class Late(SimulatedCamera):

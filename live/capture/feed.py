@@ -80,7 +80,6 @@ class Feed:
         """Nothing more will come of it."""
         self._seen_ns = 0
         self._interval_ns = 0
-        self._first = self._next = 0
 
     def start(self) -> None:
         """Start the camera.
@@ -154,17 +153,17 @@ class Feed:
             # A driver's integers may be NumPy's, which a message cannot hold.
             arrived_ns = int(stamp.arrived_ns)
             self._interval_ns, self._seen_ns = arrived_ns - self._seen_ns, arrived_ns
-            # A camera that was opened again counts from 0, but no index may stand for two of its frames.
-            index = self._first + int(stamp.index)
-            self._next = max(self._next, index + 1)
-            frame = Frame(camera.name, index, int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
+            frame = Frame(camera.name, int(stamp.index), int(stamp.exposed_ns), arrived_ns, ring.readable(slot), slot)
             # Before the loop has it: from `put` on it may come back at any moment.
             record = self.record
             lent = record is not None and self._lend(slot)
-            self._sync.put(self._number, frame)
+            index, disorder = self._sync.put(self._number, frame)
             if self._interval_ns > _UNHURRIED_NS:
                 time.sleep(_REST_S)
-            if record is not None:
+            if disorder and lent:
+                # In a video pictures stand in their order, and each but once.
+                ring.take_back(slot)
+            elif record is not None and not disorder:
                 self.overruns += not lent
                 record(self._number, slot if lent else -1, index, stamp)
 
@@ -190,7 +189,6 @@ class Feed:
                 self.lost = str(error)
                 continue
             self._seen_ns = now_ns()
-            self._first = self._next
             self.lost = ""
             break
         if self._stopping.is_set():

@@ -5,8 +5,10 @@ group can get no more. They own no lock, no clock and no slot: `poseloop.live.ca
 
 Frames of one camera come in the order of their index and of their exposure. What breaks that order is told apart by
 both: a lower index at an earlier time is *swapped*, a known one is *repeated*, and a lower one at a later time means
-that the camera counts from the start again. Where a camera cannot tell its exposure every frame looks later than the
-one before, so that only indices count: a lower one among the recent ones is swapped or repeated, too.
+that the camera counts from the start again; so does one for which there was no time to count so far. From then on its
+indices are continued, so that none ever stands for two of its frames. Where a camera cannot tell its exposure every
+frame looks later than the one before, so that only indices count: a lower one among the recent ones is swapped or
+repeated, too.
 """
 
 from __future__ import annotations
@@ -62,12 +64,14 @@ class Track:
     """What one camera has delivered so far."""
 
     index: int = -1
-    """Its newest frame's, in its own count."""
+    """Its newest frame's, in its own count, continued where that began again."""
     exposed_ns: int = 0
     away: bool = False
     """Nobody waits for it: it has finished, is gone, or has been silent for long."""
     restarted: bool = False
     """Its next frame counts from the start again."""
+    first: int = 0
+    """Where its count began again: what is added to it."""
     lost: int = 0
     """Triggers for which it delivered nothing, as far as its count can tell."""
     restarts: int = 0
@@ -78,29 +82,49 @@ class Track:
     again: int = 0
     """Known indices in a row, as far as no time tells whether they are repeated or counted anew."""
 
-    def disorder(self, frame: Frame, tolerance_ns: int) -> str:
-        """Why the frame is to be dropped, if it comes out of its camera's order; notes a restart."""
-        if frame.index > self.index or self.restarted:
-            pass
-        elif frame.index == self.index and abs(frame.exposed_ns - self.exposed_ns) <= tolerance_ns:
-            return "repeated"
-        elif frame.exposed_ns <= self.exposed_ns or self._may_be_an_old_one(frame):
-            return "repeated" if frame.index in self.recent else "swapped"
-        else:
-            self.restarted = True
+    def place(self, frame: Frame, tolerance_ns: int) -> tuple[int, str]:
+        """Its index among all frames of the camera, and why it is to be dropped if it comes out of their order.
+
+        Notes a restart.
+        """
+        index = self.first + frame.index
+        if not self.restarted:
+            if index <= self.index and (disorder := self._disorder(index, frame, tolerance_ns)):
+                return index, disorder
+            self.restarted = index <= self.index or self._leaps(index - self.index, frame, tolerance_ns)
         if self.restarted:
             self.recent.clear()
+            # Triggers that it has counted since it began again, without a frame, are lost ones.
+            step = max(frame.index, 0) + 1
+            index = self.index + (1 if self._leaps(step, frame, tolerance_ns) else step)
+            self.first = index - frame.index
+        return index, ""
+
+    def _disorder(self, index: int, frame: Frame, tolerance_ns: int) -> str:
+        if index == self.index and abs(frame.exposed_ns - self.exposed_ns) <= tolerance_ns:
+            return "repeated"
+        if frame.exposed_ns <= self.exposed_ns or self._may_be_an_old_one(index, frame):
+            return "repeated" if index in self.recent else "swapped"
         return ""
 
-    def _may_be_an_old_one(self, frame: Frame) -> bool:
+    def _may_be_an_old_one(self, index: int, frame: Frame) -> bool:
         """Is a lower index one from before, although it seems to be exposed later? Only where no exposure is told."""
-        if _tells(frame) or frame.index < self.recent[0]:
+        if _tells(frame) or not self.recent or index < self.recent[0]:
             return False
-        self.again += frame.index in self.recent
+        self.again += index in self.recent
         return self.again < _CONFIRMATIONS
 
+    def _leaps(self, step: int, frame: Frame, tolerance_ns: int) -> bool:
+        """Was there no time for so many triggers since the frame before? Each takes longer than the tolerance.
+
+        Believed, one damaged number would make all frames of the other cameras late. Smaller steps are left alone: a
+        recording that is played faster than it was made has less time for them.
+        """
+        enough = self.index < 0 or frame.exposed_ns - self.exposed_ns >= step * tolerance_ns
+        return step > _RECENT and _tells(frame) and not enough
+
     def accept(self, frame: Frame) -> None:
-        """The frame is its newest."""
+        """The frame, with its index from `place`, is its newest."""
         self.again = 0
         self.index, self.exposed_ns = frame.index, frame.exposed_ns
         self.recent.append(frame.index)
@@ -121,7 +145,7 @@ class Matcher(Protocol):
         """Groups that more frames may join, oldest first; whoever closes one takes it out."""
 
     def add(self, camera: int, frame: Frame, now_ns: int) -> None:
-        """Take a frame into its group, or drop it."""
+        """Take a frame, in its camera's order, into its group, or drop it."""
 
     def is_settled(self, group: Group) -> bool:
         """True when no frame can join the group any more."""
@@ -161,12 +185,6 @@ class ByCount:
     def add(self, camera: int, frame: Frame, now_ns: int) -> None:
         """Take a frame into its group, or drop it."""
         track, count = self.tracks[camera], self._counts[camera]
-        disorder = track.disorder(frame, self._tolerance_ns)
-        if disorder:
-            # It was counted as lost when a later one came.
-            track.lost -= disorder == "swapped"
-            self._drop(frame, disorder)
-            return
         if track.restarted:
             count.shift = self._align(frame) - frame.index
             count.slips.clear()
@@ -316,11 +334,6 @@ class ByTime:
     def add(self, camera: int, frame: Frame, now_ns: int) -> None:
         """Take a frame into its group, or drop it."""
         track = self.tracks[camera]
-        disorder = track.disorder(frame, self._tolerance_ns)
-        if disorder:
-            track.lost -= disorder == "swapped"
-            self._drop(frame, disorder)
-            return
         if not track.restarted:
             track.lost += frame.index - track.index - 1
         track.accept(frame)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from poseloop.live.capture.matching import ByCount, ByTime, Group, Matcher
 from poseloop.live.clock import now_ns
@@ -83,6 +83,7 @@ class Synchroniser:
         self._names = tuple(cameras)
         self._release = release
         self._every = every
+        self._tolerance_ns = tolerance_ns
         self._wait_ns = wait_ns
         self._clock = clock
         self._lock = threading.Lock()
@@ -116,23 +117,42 @@ class Synchroniser:
         """How often a camera's count had slipped (it missed triggers without counting them) and was put right."""
         return {name: track.realigned for name, track in zip(self._names, self._matcher.tracks, strict=True)}
 
-    def put(self, camera: int, frame: Frame) -> None:
-        """Take over one frame of camera number ``camera``; called by that camera's thread."""
+    def put(self, camera: int, frame: Frame) -> tuple[int, str]:
+        """Take over one frame of camera number ``camera``; called by that camera's thread.
+
+        Args:
+            camera: number in rig order.
+            frame: with the index that the driver gave it.
+
+        Returns:
+            Its index in the session, which goes on where the camera's own count begins again, and why it was dropped
+            if it came out of its camera's order: that index then belongs to another frame, or to an earlier place.
+        """
         with self._lock:
             self.cameras[frame.camera].captured += 1
+            track = self._matcher.tracks[camera]
+            index, disorder = track.place(frame, self._tolerance_ns)
+            if index != frame.index:
+                frame = replace(frame, index=index)
             if self._drained:
                 # From a camera that hung in its driver while the run ended.
                 self._drop_frame(frame, self._drained)
-                return
+                return index, disorder
             now = self._clock()
             self._seen_ns[camera] = now
-            self._matcher.tracks[camera].away = False
+            track.away = False
+            if disorder:
+                # It was counted as lost when a later one came.
+                track.lost -= disorder == "swapped"
+                self._drop_frame(frame, disorder)
+                return index, disorder
             waiting = len(self._matcher.pending)
             self._matcher.add(camera, frame, now)
             self._close_what_can_be(now)
             if len(self._matcher.pending) > waiting:
                 # The taker sleeps until the next deadline, and this is a new one.
                 self._notify()
+            return index, ""
 
     def leave(self, camera: int) -> None:
         """Camera number ``camera`` is gone for now: nobody waits for it, and its next frame counts from the start."""

@@ -10,7 +10,7 @@ from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
 from poseloop.live.clock import now_ns
 from poseloop.live.errors import DeviceLost
-from poseloop.live.types import CameraFormat, Colour, Image, Stamp
+from poseloop.live.types import CameraFormat, Colour, Frame, Image, Stamp
 
 
 class Unplugged:
@@ -48,7 +48,13 @@ def test_no_index_stands_for_two_frames_of_a_camera_that_came_back(monkeypatch: 
     ring, put, recorded = Ring((4, 4), 4), [], []
     sync = Synchroniser(["top"], lambda frame: ring.release(frame.slot))
     take = sync.put
-    monkeypatch.setattr(sync, "put", lambda camera, frame: (put.append(frame.index), take(camera, frame)))
+
+    def note(camera: int, frame: Frame) -> tuple[int, str]:
+        index, disorder = take(camera, frame)
+        put.append(index)
+        return index, disorder
+
+    monkeypatch.setattr(sync, "put", note)
     feed = Feed(0, Unplugged(), ring, sync, "free", lambda lost: True)
     feed.record = lambda camera, slot, index, stamp: recorded.append(index)
     feed.start()
@@ -61,3 +67,40 @@ def test_no_index_stands_for_two_frames_of_a_camera_that_came_back(monkeypatch: 
     assert sync.restarts == {"top": 1}
     assert sync.lost == {"top": 0}
     assert ring.free == 4
+
+
+class Stutters(Unplugged):
+    """Gives these stamps (index, exposure in ms), and has finished."""
+
+    stamps = ((0, 0), (1, 10), (1, 10), (3, 30), (2, 20), (0, 40), (1, 50))
+
+    @property
+    def finished(self) -> bool:
+        return self.next == len(self.stamps)
+
+    def grab(self, into: Image, timeout_s: float) -> Stamp | None:
+        index, at_ms = self.stamps[self.next]
+        self.next += 1
+        return Stamp(index, at_ms * 1_000_000, at_ms * 1_000_000 + 1000)
+
+
+def test_what_is_recorded_rises_whatever_the_camera_counts_and_lent_slots_come_back() -> None:
+    """A frame that comes again or too late has no picture in the video; a count that begins again goes on."""
+    ring, recorded, dropped = Ring((4, 4), 4, lendable=8), [], []
+    sync = Synchroniser(
+        ["top"],
+        lambda frame: ring.release(frame.slot),
+        every=True,
+        tell=lambda camera, index, reason: dropped.append((camera, index, reason)),
+    )
+    feed = Feed(0, Stutters(), ring, sync, "hardware")
+    feed.record = lambda camera, slot, index, stamp: recorded.append((index, stamp.exposed_ns // 1_000_000, slot))
+    feed.start()
+    feed.run()
+    assert [row[:2] for row in recorded] == [(0, 0), (1, 10), (3, 30), (4, 40), (5, 50)]
+    assert all(slot >= 0 for *_, slot in recorded)
+    assert dropped == [(0, 1, "repeated"), (0, 2, "swapped")]
+    assert (sync.restarts, sync.lost) == ({"top": 1}, {"top": 0})
+    assert ring.free == len(ring) - 5, "the recorder holds five, and the others are free"
+    sync.drain("shutdown")
+    ring.close()

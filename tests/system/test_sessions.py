@@ -12,11 +12,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from repository import ROOT
 from rigs import edges, poseloop, processes_in, running, wait_for
-from sessions import Session, recorded_rig
+from sessions import RECORDED, Session, recorded_rig
 
 from poseloop.live.output import session as session_reader
 
@@ -47,6 +48,33 @@ def test_a_run_leaves_a_session_in_which_every_frame_has_its_row(tmp_path: Path)
     assert session.folder.name.endswith("_m1")
     assert (session.folder / "always.py").is_file()
     assert (session.folder / "rig.toml").read_bytes() == (tmp_path / "rig.toml").read_bytes()
+
+
+def test_a_trigger_that_begins_to_count_again_leaves_a_whole_session(tmp_path: Path) -> None:
+    """No camera was lost; indices go on, so that pictures, poses and rows still find each other."""
+    camera = '[cameras.{}]\nuse = "cameras.py:Recounts"\nfps = 60\nframes = 150\n'
+    text = RECORDED.replace('[cameras.top]\nuse = "sim"\nfps = 60\n', camera.format("top") + camera.format("side"))
+    rig = recorded_rig(tmp_path, '[sync]\ntrigger = "hardware"', text)
+    shutil.copy(ROOT / "tests" / "cameras.py", tmp_path)
+    done = poseloop("run", rig, "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    session = Session.only(tmp_path)
+    checked = poseloop("check", session.folder, cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    cameras = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["cameras"]
+    for number, (name, counts) in enumerate(cameras.items()):
+        assert (counts["captured"], counts["restarts"], counts["lost"]) == (151, 4, 0)
+        assert counts["dropped"]["repeated"] == 1
+        assert session.rows(f"SELECT idx FROM frame WHERE camera = {number} ORDER BY rowid") == [
+            (n,) for n in range(150)
+        ]
+        assert len(session.pictures(name)) == 150
+    exposed = dict(session.rows("SELECT idx, exposed_ns FROM frame WHERE camera = 0"))
+    poses = session.rows("SELECT idx, exposed_ns, frames FROM pose ORDER BY sequence")
+    assert len(poses) > 20
+    for (idx, exposed_ns, packed), (before, *_) in zip(poses[1:], poses, strict=False):
+        assert idx > before
+        assert {exposed[index] for index in msgpack.unpackb(packed) if index is not None} == {exposed_ns}
 
 
 def test_three_cameras_and_places_in_the_world_are_recorded_and_used(tmp_path: Path) -> None:
