@@ -21,6 +21,7 @@ import numpy as np
 from poseloop.live.capture.feed import Feed
 from poseloop.live.capture.ring import Ring, live_slots, recorder_slots
 from poseloop.live.capture.sync import Synchroniser
+from poseloop.live.capture.tolerance import Tolerance
 from poseloop.live.clock import now_ns
 from poseloop.live.config import Rig
 from poseloop.live.errors import CalibrationError, ConnectError, ModelError, PoseloopError, RigError
@@ -44,9 +45,6 @@ _TAKE_S = 0.2
 _JOIN_S = 2.0
 """How long all threads together may take to end; one that takes longer hangs in a driver, and is left behind."""
 
-_TOLERANCE_NS = 5_000_000
-"""Where no camera knows its rate."""
-
 _DRIFT_HZ = 50.0
 """How many poses a second the drift monitor looks at."""
 
@@ -61,6 +59,7 @@ class Engine:
     network: RigNetwork
     publisher: Publisher
     sync: Synchroniser
+    tolerance: Tolerance
     header: Header
 
     def __init__(self, rig: Rig, ended: Callable[[], None] = lambda: None, clock: Callable[[], int] = now_ns) -> None:
@@ -167,12 +166,13 @@ class Engine:
         for number, ring in enumerate(self._rings.values()):
             opened.callback(ring.close)
             self.network.bind(number, ring.pictures)
+        self.tolerance = Tolerance.of(self.rig, dict(zip(self.rig.cameras, formats, strict=True)))
         self.sync = Synchroniser(
             list(self.rig.cameras),
             lambda frame: self._rings[frame.camera].release(frame.slot),
             every=sync.frames == "every",
             by_time=sync.by_time,
-            tolerance_ns=_tolerance_ns(sync.tolerance_ms, [f.fps for f in formats]),
+            tolerance_ns=self.tolerance.ns,
             wait_ns=int(sync.wait_ms * 1e6),
             tell=self.recording.note_drop if self.recording else None,
         )
@@ -335,12 +335,19 @@ class Engine:
             "cameras": self._cameras_report(),
             "published": self.published,
             "skew_ms": self.skew.as_report() if self.skew.n else {},
+            "sync": self.how_sets_are_made(),
             "world": self._world_report(),
             "latency_ms": self.latencies.as_report(),
             "provider": self.network.provider,
             "networks": self.network.report(),
             "versions": versions(),
         }
+
+    def how_sets_are_made(self) -> dict[str, Any]:
+        """By time or by count, and the tolerance; empty with one camera. After `open`."""
+        if len(self.cameras) < 2:
+            return {}
+        return {"match": "time" if self.rig.sync.by_time else "count", **self.tolerance.as_report()}
 
     def _world_report(self) -> dict[str, Any]:
         """How well the cameras agree on points in the world (`poseloop.live.geometry.drift`); empty on a 2D rig."""
@@ -470,10 +477,3 @@ class Engine:
             residual_px=self._no_residual,
             views=seen[0].view(np.uint8) if alone else seen.sum(axis=0, dtype=np.uint8),
         )
-
-
-def _tolerance_ns(given_ms: float | None, fps: Sequence[float]) -> int:
-    """How far the exposures of one set may lie apart: as given, or half of the fastest camera's period."""
-    if given_ms is not None:
-        return int(given_ms * 1e6)
-    return int(0.5e9 / max(fps)) if max(fps) > 0 else _TOLERANCE_NS

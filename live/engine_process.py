@@ -26,10 +26,13 @@ def main(parent: Parent) -> None:
     engine = Engine(rig, ended=lambda: parent.inbox.put({"event": "ended"}))
     engine.open()
     try:
+        if engine.tolerance.doubt:
+            parent.say("notice", text=f"engine: {engine.tolerance.doubt}")
         parent.say(
             "ready",
             endpoints=engine.publisher.endpoints,
             provider=engine.network.provider,
+            sync=engine.how_sets_are_made(),
             record=engine.recording and engine.recording.request,
         )
         # Subscribers that connect now find the header; the cameras wait until the host has said that it is ready.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,8 @@ def predict(file: Path, seconds: float = 4.0) -> Prediction:
             if host.is_alive():
                 host.terminate()
                 host.join()
-    return _summed(rig, told, engine.sync.sets.dropped.get("superseded", 0), period_s, [*notes, *told["notes"]])
+    predicted = _summed(rig, told, engine.sync.sets.dropped.get("superseded", 0), period_s, [*notes, *told["notes"]])
+    return replace(predicted, tolerance=engine.tolerance if len(rig.cameras) > 1 else None)
 
 
 def formats(rig: Rig) -> list[CameraFormat]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from poseloop.live.capture.tolerance import Tolerance
 from poseloop.live.config import Rig
 from poseloop.live.types import Finding, Level
 
@@ -50,6 +51,8 @@ class Prediction:
     boards: int
     """How many of the last parts are boards."""
     notes: Sequence[str] = ()
+    tolerance: Tolerance | None = None
+    """Of the rig's sets; None = it has one camera."""
 
     @property
     def pin(self) -> Part:
@@ -77,12 +80,24 @@ class Prediction:
             "network_share": self.network_share,
             "sets": self.sets,
             "superseded": self.superseded,
+            "sync": {} if self.tolerance is None else self.tolerance.as_report(),
             "notes": list(self.notes),
         }
 
 
 def judge(prediction: Prediction, rig: Rig) -> list[Finding]:
-    """Say whether the loop keeps up with the cameras, and what would make the latency shorter."""
+    """Say whether the loop keeps up with the cameras, what would make the latency shorter, and how sets are made."""
+    return [*_judge_pace(prediction, rig), *_judge_sync(prediction.tolerance)]
+
+
+def _judge_sync(tolerance: Tolerance | None) -> list[Finding]:
+    if tolerance is None:
+        return []
+    text = f"exposures of one set lie at most {tolerance.as_text()} apart"
+    return [Finding("sync", Level.WARN if tolerance.doubt else Level.OK, text, tolerance.doubt)]
+
+
+def _judge_pace(prediction: Prediction, rig: Rig) -> list[Finding]:
     busy, period = prediction.busy, prediction.period_ms
     took = f"a set takes the loop {busy.p50_ms:.2f} ms, the cameras give one every {period:.2f} ms"
     advice = "; ".join(_ways_out(rig))

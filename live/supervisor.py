@@ -384,6 +384,7 @@ class Supervisor:
             "boards": host.get("boards", {}),
             "protocols": host.get("protocols", {}),
             "skew_ms": engine.get("skew_ms", {}),
+            "sync": engine.get("sync", {}),
             "world": engine.get("world", {}),
             "latency_ms": {**engine.get("latency_ms", {}), **host.get("latency_ms", {})},
             "provider": engine.get("provider", "none"),

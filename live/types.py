@@ -108,6 +108,8 @@ class CameraFormat:
     """Nominal frames a second; 0 = unknown or irregular."""
     region: Region | None = None
     """Where the picture lies on the sensor; None = the camera does not tell."""
+    possible_fps: float = field(default=0.0, compare=False)
+    """The most frames a second that pulses could make it deliver, as it is set; 0 = it does not tell more than fps."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from rigs import CORNER, SIMULATED, poseloop, write_rig
 
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.live import latency, prediction
+from poseloop.live.capture.tolerance import Tolerance
 from poseloop.live.config import load_rig
 from poseloop.live.errors import ConnectError, RigError
 from poseloop.live.prediction import Part, Prediction
@@ -134,6 +135,14 @@ def test_a_network_that_is_too_slow_is_told_with_what_helps(
     if level is not Level.OK:
         for way in ("[model.crop]", "int8", "size", "GPU"):
             assert way in pace.advice
+
+
+@pytest.mark.parametrize(("doubt", "level"), [("", Level.OK), ("give sync.tolerance_ms", Level.WARN)])
+def test_how_sets_are_made_is_told_where_there_are_several_cameras(rig: Path, doubt: str, level: Level) -> None:
+    tolerance = Tolerance(2_500_000, 5_000_000, "half of 5 ms", doubt)
+    _, found = prediction.judge(dataclasses.replace(measured(6.0, 7.0), tolerance=tolerance), load_rig(rig))
+    assert (found.subject, found.level, found.advice) == ("sync", level, doubt)
+    assert "at most 2.5 ms (half of 5 ms) apart" in found.text
 
 
 def test_what_the_rig_already_does_is_not_advised(rig: Path, tmp_path: Path) -> None:

@@ -65,3 +65,13 @@ def test_a_file_gets_a_line_now_and_then() -> None:
         for number in range(41):
             status.hear("engine", health(number * 10, number / 4))
     assert screen.getvalue().count("\n") == 2
+
+
+def test_how_sets_are_made_is_told_at_the_start_of_a_rig_of_several_cameras() -> None:
+    sync = {"match": "time", "tolerance_ms": 16.6667, "tolerance_from": "half of 33.3 ms"}
+    screen = io.StringIO()
+    with Status(screen, quiet=False) as status:
+        status.hear("engine", {"event": "ready", "sync": {}})
+        status.hear("host", {"event": "ready"})
+        status.hear("engine", {"event": "ready", "sync": sync})
+    assert screen.getvalue() == "sets by time: exposures within 16.7 ms (half of 33.3 ms)\n"

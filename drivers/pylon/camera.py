@@ -232,12 +232,15 @@ class BaslerCamera(NamedCamera):
         camera.MaxNumBuffer.Value = s.buffers + 3
         self._clock = CameraClock(features)
         self._pixels = str(features.get("PixelFormat"))
+        fps = s.fps or setup.rate(features)
         self._format = CameraFormat(
             int(features.get("Width") or 0),
             int(features.get("Height") or 0),
             COLOURS[self._pixels],
-            s.fps or setup.rate(features),
+            fps,
             setup.region(features),
+            # An emulated camera gives its own rate for its limit; one that cannot keep up is refused by `start`.
+            max(fps, setup.possible_rate(features)),
         )
 
     def _load(self, camera: Any) -> None:

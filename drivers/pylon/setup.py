@@ -10,7 +10,7 @@ from poseloop.drivers.pylon.sdk import Features
 from poseloop.live.errors import ConnectError, SettingRefused
 from poseloop.live.types import Region
 
-__all__ = ["load_factory_settings", "rate", "region", "set_picture", "set_trigger"]
+__all__ = ["load_factory_settings", "possible_rate", "rate", "region", "set_picture", "set_trigger"]
 
 _EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 
@@ -78,6 +78,20 @@ def _set_pixels(device: str, wanted: str | None, features: Features) -> None:
 def rate(features: Features) -> float:
     """Frames a second that the camera can deliver as it is set now; 0 = it does not say."""
     return float(features.get("ResultingFrameRateAbs", "ResultingFrameRate", "BslResultingAcquisitionFrameRate") or 0.0)
+
+
+def possible_rate(features: Features) -> float:
+    """Frames a second that it could deliver for pulses, which its own rate does not hold back; 0 = it does not say."""
+    own = "AcquisitionFrameRateEnable"
+    if not features.get(own):
+        return rate(features)
+    # Some cameras do not let it be changed now; then their own rate is what they tell.
+    with contextlib.suppress(SettingRefused):
+        features.set_if_there(False, own)
+    possible = rate(features)
+    with contextlib.suppress(SettingRefused):
+        features.set_if_there(True, own)
+    return possible
 
 
 def region(features: Features) -> Region:

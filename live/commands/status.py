@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
+from poseloop.live.output import report as reports
 from poseloop.live.process import Message
 
 __all__ = ["Status"]
@@ -60,6 +61,9 @@ class Status:
     def hear(self, process: str, message: Message) -> None:
         """Update from what a process told."""
         match message["event"]:
+            case "ready":
+                if sync := message.get("sync"):
+                    self.say(f"sets by {sync['match']}: exposures within {reports.as_tolerance(sync)}")
             case "health":
                 self._health(message)
             case "status":

@@ -72,8 +72,10 @@ class Sync(Settings):
     times alone. ``auto``: by time where cameras run freely (trigger = "free") and frames may be skipped, else by
     count."""
     tolerance_ms: float | None = Field(None, gt=0)
-    """How far the exposures of one set may lie apart; not given: half of the fastest camera's period, or 5 ms where no
-    camera knows its rate. Has to be less than the time between two triggers."""
+    """How far the exposures of one set may lie apart; not given: half of the shortest time between two frames, which is
+    that of the pulses where a board of the rig makes them, what the fastest camera can follow where others do, and the
+    fastest camera's period without a trigger; 5 ms where no camera tells. Has to be less than the time between two
+    frames. Every run tells it at its start."""
     lost_camera: Literal["reopen", "stop"] = "reopen"
     """When a camera is unplugged while others go on: ``reopen`` goes on with gaps and opens it again as soon as it is
     back, ``stop`` ends the run. Without any camera left the run ends."""

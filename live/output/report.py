@@ -15,7 +15,7 @@ from typing import Any
 from poseloop.live.errors import DataError
 from poseloop.live.types import Trace
 
-__all__ = ["Histogram", "Latencies", "as_text", "as_world", "machine", "versions", "write"]
+__all__ = ["Histogram", "Latencies", "as_text", "as_tolerance", "as_world", "machine", "versions", "write"]
 
 _PER_OCTAVE = 64
 _OCTAVES = 30
@@ -196,6 +196,8 @@ def as_text(report: Mapping[str, Any]) -> str:
         lines.append(f"camera     {name}: {_counts(counts)}{odd}{'' if state == 'ok' else f'; at the end: {state}'}")
     if skew := report.get("skew_ms"):
         lines.append(f"skew       p50 {skew['p50']:.3f} ms, p99 {skew['p99']:.3f} ms, max {skew['max']:.3f} ms")
+    if sync := report.get("sync"):
+        lines.append(f"           sets by {sync['match']}: exposures within {as_tolerance(sync)}")
     if world := report.get("world"):
         lines += as_world(world)
     poses = report["poses"]
@@ -249,6 +251,11 @@ def as_record(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"           checked: {whole}")
         lines += [f"           {finding['subject']}: {finding['text']}" for finding in check["found"]]
     return lines
+
+
+def as_tolerance(sync: Mapping[str, Any]) -> str:
+    """How far the exposures of one set may lie apart, and why."""
+    return f"{sync['tolerance_ms']:.3g} ms ({sync['tolerance_from']})"
 
 
 def as_world(world: Mapping[str, Any]) -> list[str]:

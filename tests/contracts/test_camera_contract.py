@@ -230,6 +230,20 @@ def test_it_has_what_the_interface_asks_for(finite: Camera) -> None:
     assert isinstance(finite, Camera)
 
 
+def test_it_never_delivers_faster_than_it_says_is_possible(row: Row, brisk: Camera) -> None:
+    """How far exposures of one set may lie apart is derived from it."""
+    into = begin(brisk)
+    its = brisk.format
+    assert its.fps > 0
+    assert its.possible_fps == 0 or its.possible_fps >= its.fps
+    if row.name == "opencv":
+        pytest.skip("it reads a file as fast as it can; a camera paces itself")
+    stamps, _ = grab_all(brisk, into)
+    took_s = (stamps[-1].exposed_ns - stamps[0].exposed_ns) / 1e9
+    # Emulated exposures are known by an event each, which a busy machine may tell of late.
+    assert (stamps[-1].index - stamps[0].index) / took_s <= 1.2 * max(its.fps, its.possible_fps)
+
+
 def test_constructor_touches_no_device_and_open_names_what_is_missing(absent: Camera) -> None:
     for _ in range(2):
         with pytest.raises((ConnectError, DataError), match="none") as caught:

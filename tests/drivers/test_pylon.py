@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from poseloop.drivers.blocks import BlockCounter
 from poseloop.drivers.pixels import fill
-from poseloop.drivers.pylon import sdk
+from poseloop.drivers.pylon import sdk, setup
 from poseloop.drivers.pylon.camera import BaslerCamera
 from poseloop.drivers.pylon.clock import CameraClock
 from poseloop.live import clock
@@ -144,6 +144,39 @@ def test_a_rate_that_the_camera_cannot_keep_up_with_is_refused(monkeypatch: pyte
         with pytest.raises(SettingRefused, match=r"fps: expected 200.0, .* 81.3. Shorten the exposure"):
             basler.start(trigger)
     basler.close()
+
+
+class Rates:
+    """A camera that could do 400 frames a second, told by its settings file to do 30; as sdk.Features sees it."""
+
+    def __init__(self, writable: bool) -> None:
+        self.writable, self.own = writable, True
+
+    def get(self, *names: str) -> Any:
+        if "AcquisitionFrameRateEnable" in names:
+            return self.own
+        return (30.0 if self.own else 400.0) if "ResultingFrameRate" in names else None
+
+    def set_if_there(self, wanted: bool, name: str) -> None:
+        assert name == "AcquisitionFrameRateEnable"
+        if not self.writable:
+            raise SettingRefused("top", name, wanted, self.own)
+        self.own = wanted
+
+
+@pytest.mark.parametrize(("writable", "possible"), [(True, 400.0), (False, 30.0)])
+def test_what_is_possible_is_not_held_back_by_the_cameras_own_rate(writable: bool, possible: float) -> None:
+    """Which a hardware trigger switches off; it must be on again where the camera runs free."""
+    rates = Rates(writable)
+    assert setup.possible_rate(rates) == possible  # type: ignore[arg-type]
+    assert rates.own
+    assert setup.rate(rates) == 30  # type: ignore[arg-type]
+
+
+def test_the_emulated_camera_tells_what_is_possible(top: BaslerCamera) -> None:
+    top.open()
+    assert top.format.possible_fps == pytest.approx(100)
+    assert top.device.AcquisitionFrameRateEnable.Value
 
 
 def test_the_edge_and_the_line_are_set() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from poseloop.live.capture.feed import Feed
 from poseloop.live.capture.ring import Ring
 from poseloop.live.capture.sync import Synchroniser
+from poseloop.live.capture.tolerance import Tolerance
 from poseloop.live.config import Rig, parse_rig, read_text
 from poseloop.live.errors import DataError, DeviceTimeout, PoseloopError, RigError
 from poseloop.live.interfaces import Camera
@@ -114,14 +115,12 @@ class _Cameras:
     def _start(self) -> None:
         names, sync = [camera.name for camera in self.cameras], self.rig.sync
         rings = {camera.name: Ring(camera.format.shape, _SLOTS) for camera in self.cameras}
-        fastest = max(camera.format.fps for camera in self.cameras)
-        tolerance_ms = sync.tolerance_ms or (500 / fastest if fastest > 0 else 5.0)
         self.sync = Synchroniser(
             names,
             lambda frame: rings[frame.camera].release(frame.slot),
             every=sync.frames == "every",
             by_time=sync.by_time,
-            tolerance_ns=int(tolerance_ms * 1e6),
+            tolerance_ns=Tolerance.of(self.rig, {camera.name: camera.format for camera in self.cameras}).ns,
             wait_ns=int(sync.wait_ms * 1e6),
         )
         faults: list[PoseloopError] = []
