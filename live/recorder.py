@@ -374,16 +374,14 @@ def main(parent: Parent) -> None:
     rig = parse_rig(text, file, ())
     if rig.realtime.recorder_cores:
         realtime.pin(rig.realtime.recorder_cores)
-    now, at_ns = datetime.now().astimezone(), now_ns()
-    folder = make_folder(rig, now)
     with zmq.Context() as context, context.socket(zmq.PULL) as inlet:
         inlet.bind("tcp://127.0.0.1:*")
-        parent.say("ready", endpoint=inlet.getsockopt_string(zmq.LAST_ENDPOINT), folder=str(folder))
+        parent.say("ready", endpoint=inlet.getsockopt_string(zmq.LAST_ENDPOINT))
         message = parent.receive()
         if message is None or message["event"] != "record":
-            with contextlib.suppress(OSError):
-                folder.rmdir()
             return
+        now, at_ns = datetime.now().astimezone(), now_ns()
+        folder = make_folder(rig, now)
         recorder = Recorder(rig, folder, message, parent.say)
         models = {"model": find_model(rig.model.file)}
         models |= {name: find_model(table.file) for name, table in rig.models.items()}
@@ -393,16 +391,23 @@ def main(parent: Parent) -> None:
             # Nothing was recorded.
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        wanted = True
         try:
             parent.say("recording", folder=str(folder), left=as_time(recorder.room.left_s(0)))
-            _serve(recorder, inlet, parent)
+            wanted = _serve(recorder, inlet, parent)
         finally:
             recorder.close()
-            parent.say("report", **recorder.report())
+            if wanted:
+                parent.say("report", **recorder.report())
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(recorder: Recorder, inlet: zmq.Socket[bytes], parent: Parent) -> None:
-    """Take messages until the parent says finish and every source has ended, or until the recording cannot go on."""
+def _serve(recorder: Recorder, inlet: zmq.Socket[bytes], parent: Parent) -> bool:
+    """Take messages until the parent says finish and every source has ended, or until the recording cannot go on.
+
+    False: no camera was ever started, and nobody wants what there is.
+    """
     finishing, heard_s, next_watch_s = False, 0.0, 0.0
     while True:
         if inlet.poll(math.ceil(_POLL_S * 1000)):
@@ -414,12 +419,14 @@ def _serve(recorder: Recorder, inlet: zmq.Socket[bytes], parent: Parent) -> None
         if now_s >= next_watch_s:
             next_watch_s = now_s + _STATUS_S
             if not recorder.watch():
-                return
+                return True
             parent.say("backlog", waiting={track.name: track.waiting for track in recorder.tracks})
         while (message := parent.receive(0)) is not None:
             if message["event"] == "log":
                 recorder.event(message["source"], message["kind"], message["detail"])
+            elif message["event"] == "discard":
+                return False
             elif message["event"] in (STOP, "finish") and not finishing:
                 finishing, heard_s = True, now_s
         if finishing and (recorder.ended >= {"engine", "host"} or now_s - heard_s > _QUIET_S):
-            return
+            return True

@@ -97,6 +97,8 @@ class Supervisor:
         self._recorder = Child("recorder", self._inbox)
         self._recording = False
         """Is a session written now?"""
+        self._capturing = False
+        """Were the cameras ever started? If not, a session holds nothing that anybody wants."""
         self.session: Path | None = None
         """The folder of the session, if one was begun."""
         self._unrecorded = ""
@@ -130,11 +132,9 @@ class Supervisor:
             self._engine.start(self._request)
             self._host.start(self._request)
             ready = self._wait("ready", "engine", stop)
-            if ready is not None and self._begin_session(ready["record"], stop):
-                self._host.say("subscribe", endpoint=ready["endpoints"]["poses"], recorder=self._recorder_endpoint)
-                if self._wait("ready", "host", stop) is not None:
-                    self._engine.say("start", recorder=self._recorder_endpoint)
-                    started_s, why = self._watch(seconds, stop)
+            if ready is not None and self._bind_host(ready, stop) and self._begin_session(ready["record"], stop):
+                self._engine.say("start", recorder=self._recorder_endpoint)
+                started_s, why = self._watch(seconds, stop)
         finally:
             self._end(stop)
         if self._errors:
@@ -165,20 +165,26 @@ class Supervisor:
         except DataError as error:
             self._hear("supervisor", {"event": "notice", "text": f"the session could not be checked: {error}"})
 
+    def _bind_host(self, ready: Message, stop: Stop) -> bool:
+        """Let the host subscribe, and refuse a rig that its protocols cannot work on; False = it did, or was stopped.
+
+        Before there is a session: one of a rig that was refused would hold nothing.
+        """
+        if ready["record"] is not None:
+            recorder = self._wait("ready", "recorder", stop)
+            if recorder is None:
+                return False
+            self._recorder_endpoint = recorder["endpoint"]
+        self._host.say("subscribe", endpoint=ready["endpoints"]["poses"], recorder=self._recorder_endpoint)
+        return self._wait("ready", "host", stop) is not None
+
     def _begin_session(self, cameras: Message | None, stop: Stop) -> bool:
         """Let the recorder open the engine's slots and all files; False = it could not, or the run was stopped."""
         if cameras is None:
             return True
-        ready = self._wait("ready", "recorder", stop)
-        if ready is None:
-            return False
         meta = {**cameras["meta"], "protocols": list(self.rig.protocols)}
         self._recorder.say("record", cameras=cameras["cameras"], meta=meta)
-        if self._wait("recording", "recorder", stop) is None:
-            return False
-        self.session, self._recorder_endpoint = Path(ready["folder"]), ready["endpoint"]
-        self._recording = True
-        return True
+        return self._wait("recording", "recorder", stop) is not None
 
     def _watch(self, seconds: float | None, stop: Stop) -> tuple[float, str]:
         """Follow the run to its end; returns when (on the monotonic clock) the first pose came, and why it ended."""
@@ -239,6 +245,9 @@ class Supervisor:
     def _end_recorder(self, stop: Stop) -> None:
         """Let it write what waits: everybody else has gone."""
         try:
+            if self._recording and not self._capturing:
+                self._recording, self.session = False, None
+                self._recorder.say("discard")
             self._recorder.say("finish" if self._recording else STOP)
             self._wait_until_done(self._recorder, time.monotonic() + _RECORDER_END_S, stop)
             if self._recording and "recorder" not in self._reports:
@@ -330,6 +339,9 @@ class Supervisor:
             case event:
                 if event in ("ready", "recording"):
                     self._answers[process, event] = message
+                if event == "recording":
+                    self._recording, self.session = True, Path(message["folder"])
+                self._capturing |= event == "capturing"
                 self._hear(process, message)
 
     def _recorder_ends(self, message: Message) -> None:

@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 
 from poseloop.drivers.sim.camera import SimulatedCamera
-from poseloop.live.errors import ConnectError, DeviceLost
+from poseloop.live.errors import ConnectError, DeviceLost, SettingRefused
 from poseloop.live.types import Image, Stamp
 from poseloop.live.vision import Network
 
@@ -127,6 +127,13 @@ class Absent(SimulatedCamera):
 
     def open(self) -> None:
         raise ConnectError(self.name, "there is no such camera")
+
+
+class Slow(SimulatedCamera):
+    """Cannot be triggered as fast as it is asked for."""
+
+    def start(self, trigger: str) -> None:
+        raise SettingRefused(self.name, "fps", 60, 45)
 
 
 class Watched(SimulatedCamera):

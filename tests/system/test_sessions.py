@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 import pytest
 from repository import ROOT
-from rigs import edges, poseloop, processes_in, running, wait_for
+from rigs import CORNER, edges, poseloop, processes_in, running, wait_for
 from sessions import RECORDED, Session, recorded_rig
 
 from poseloop.live.output import session as session_reader
@@ -48,6 +48,27 @@ def test_a_run_leaves_a_session_in_which_every_frame_has_its_row(tmp_path: Path)
     assert session.folder.name.endswith("_m1")
     assert (session.folder / "always.py").is_file()
     assert (session.folder / "rig.toml").read_bytes() == (tmp_path / "rig.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('use = "sim"\nfps', 'use = "cameras.py:Slow"\nfps', "fps: expected 60, but the device has 45"),
+        ('use = "always.py:On"', CORNER.replace("snout", "tentacle"), "tentacle"),
+        ('file = "simulated_animal"', 'file = "nobody"', "nobody"),
+    ],
+    ids=["a camera at its start", "a protocol", "the model"],
+)
+def test_a_rig_that_is_refused_leaves_no_session(tmp_path: Path, old: str, new: str, words: str) -> None:
+    rig = recorded_rig(tmp_path)
+    text = rig.read_text(encoding="utf-8")
+    assert old in text
+    rig.write_text(text.replace(old, new, 1), encoding="utf-8")
+    shutil.copy(ROOT / "tests" / "cameras.py", tmp_path)
+    done = poseloop("run", rig, "--seconds", 2, cwd=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not list(tmp_path.glob("sessions/*"))
 
 
 def test_a_trigger_that_begins_to_count_again_leaves_a_whole_session(tmp_path: Path) -> None:
