@@ -57,6 +57,12 @@ def test_a_process_loads_only_the_plugins_it_runs() -> None:
         ("[cameras.top]", '[record]\nsubject = "mäus 2"\n[cameras.top]', ["record.subject", "without accents"]),
         ("fps = 60", 'fps = "60"', ["cameras.top.fps", "valid number", "'60'"]),
         ("fps = 60", "fps = nan", ["cameras.top.fps", "finite"]),
+        ("fps = 60", "fps = 1e-300", ["cameras.top.fps", "0.001"]),
+        (
+            'use = "sim"\nfps = 60',
+            'use = "opencv"\ndevice = -1',
+            ["cameras.top.device: expected: greater than or equal to 0, or a valid string; found -1"],
+        ),
         ('use = "sim"\nfps', 'use = "kodak"\nfps', ["cameras.top", "no camera is called 'kodak'", "replay", "sim"]),
         ('use = "sim"\nfps', "fps", ["cameras.top.use", "missing"]),
         ('use = "sim"\nfps', 'plugin = "sim"\nuse = "sim"\nfps', ["cameras.top.plugin", "unknown key"]),
@@ -210,6 +216,32 @@ LASER = "pin = 9\nmax_on_ms = 50"
 def test_what_contradicts_itself_is_refused(old: str, new: str, expected: str) -> None:
     assert old in RIG
     assert expected in faults(RIG.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("cameras", "expected"),
+    [
+        ([("top", 'use = "pylon"\nserial = "1"'), ("side", 'use = "pylon"\nserial = "1"')], "'1' is cameras.top's"),
+        ([("top", 'use = "opencv"'), ("side", 'use = "opencv"\ndevice = 0')], "0 is cameras.top's"),
+        ([("top", 'use = "sim"'), ("TOP", 'use = "sim"')], "differs from 'top' by more than capital letters"),
+        ([("nul", 'use = "sim"')], "cameras.nul: expected another name"),
+        ([("top", 'use = "pylon"\nserial = ""')], "cameras.top.serial"),
+        ([("top", 'use = "pylon"\nserial = "1"'), ("side", 'use = "genicam"\nserial = "1"')], ""),
+        ([("top", 'use = "opencv"\ndevice = "{file}"'), ("side", 'use = "opencv"\ndevice = "{file}"')], ""),
+    ],
+)
+def test_each_camera_has_a_device_and_a_file_of_its_own(
+    cameras: list[tuple[str, str]], expected: str, tmp_path: Path
+) -> None:
+    """A device that two ask for would be found out by one of them, as one that another program has."""
+    file = tmp_path / "video.mp4"
+    file.touch()
+    tables = [f"[cameras.{name}]\n{text.format(file=file.as_posix())}\n" for name, text in cameras]
+    text = "".join(tables) + '[model]\nfile = "blob"\n'
+    if expected:
+        assert expected in faults(text)
+    else:
+        parse_rig(text, Path("mine.toml"))
 
 
 MODELS = """

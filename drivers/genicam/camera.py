@@ -44,7 +44,9 @@ class GenicamCamera(NamedCamera):
     class Settings(config.Settings):
         """``use = "genicam"``. What is not given stays as the camera has it, but the region: the whole sensor."""
 
-        serial: str | None = None
+        EXCLUSIVE = ("serial",)
+
+        serial: str | None = Field(None, min_length=1)
         """Serial number; may be left out where only one camera is connected."""
         pixel_format: Literal["Mono8", "Bayer8", "RGB8", "BGR8"] | None = None
         width: int | None = Field(None, ge=1)
@@ -54,7 +56,7 @@ class GenicamCamera(NamedCamera):
         offset_y: int = Field(0, ge=0)
         exposure_us: float | None = Field(None, gt=0)
         gain: float | None = None
-        fps: float | None = Field(None, gt=0)
+        fps: config.Fps | None = None
         """Frames a second when it runs free; with a hardware trigger the rate of the pulses."""
         line: str = "Line1"
         edge: Literal["rising", "falling"] = "rising"

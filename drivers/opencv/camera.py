@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -46,14 +46,16 @@ class OpenCVCamera(NamedCamera):
     class Settings(config.Settings):
         """``use = "opencv"``. What is not given stays as the camera has it."""
 
-        device: int | config.RigPath = 0
+        EXCLUSIVE = ("device",)
+
+        device: Annotated[int, Field(ge=0, le=99)] | config.RigPath = 0
         """Number of the camera as ``poseloop devices`` lists it, or a path: on Linux ``/dev/v4l/by-id/…`` names one
         camera whatever else is plugged in; a video file works, too."""
         backend: Literal["auto", "v4l2", "dshow", "msmf", "avfoundation", "gstreamer", "ffmpeg"] = "auto"
         """What OpenCV reads it with."""
         width: int | None = Field(None, ge=1)
         height: int | None = Field(None, ge=1)
-        fps: float | None = Field(None, gt=0)
+        fps: config.Fps | None = None
         fourcc: str | None = Field(None, pattern=r"^[\x20-\x7e]{4}$")
         """How the camera packs its pictures: ``MJPG`` or ``YUYV``. Many are fast with ``MJPG`` only."""
         colour: Literal["bgr", "grey"] = "bgr"
@@ -97,6 +99,10 @@ class OpenCVCamera(NamedCamera):
         device = self._settings.device
         if isinstance(device, Path) and not device.exists():
             raise ConnectError(self._name, f"expected a camera or a video, but there is no {device}")
+        if isinstance(device, Path) and device.is_dir():
+            raise ConnectError(
+                self._name, f'expected a camera or a video, but {device} is a folder; use = "replay" reads pictures'
+            )
         source = device if isinstance(device, int) else str(device)
         # What OpenCV prints on a camera that is not there is said by the error below.
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -106,11 +112,10 @@ class OpenCVCamera(NamedCamera):
             cv2.utils.logging.setLogLevel(level)
         try:
             if not capture.isOpened():
-                raise ConnectError(
-                    self._name,
-                    f"device {source} cannot be opened: it is not there, or another program has it. "
-                    f"`poseloop devices` lists what is there",
-                )
+                why = "it is no video, or it was broken off before its index was written"
+                if not self._is_file:
+                    why = "it is not there, or another program has it. `poseloop devices` lists what is there"
+                raise ConnectError(self._name, f"device {source} cannot be opened: {why}")
             self._configure(capture)
             self._format = self._look(capture)
         except BaseException:

@@ -49,7 +49,9 @@ class BaslerCamera(NamedCamera):
     class Settings(config.Settings):
         """``use = "pylon"``. What is not given stays as the ``pfs`` file or the camera's factory settings have it."""
 
-        serial: str | None = None
+        EXCLUSIVE = ("serial",)
+
+        serial: str | None = Field(None, min_length=1)
         """Serial number, as printed on the camera; may be left out where only one is connected."""
         pfs: config.RigPath | None = None
         """Settings saved by the pylon Viewer, loaded first; without it the camera's factory settings are."""
@@ -65,7 +67,7 @@ class BaslerCamera(NamedCamera):
         """Exposure time; the camera adjusts it by itself with ``auto``."""
         gain: float | Literal["auto"] | None = None
         """dB; raw steps on older GigE cameras."""
-        fps: float | None = Field(None, gt=0)
+        fps: config.Fps | None = None
         """Frames a second: the camera's rate when it runs free, the host's with a software trigger, and the pulses'
         with a hardware trigger. A camera that cannot keep up with it is refused."""
         line: str = "Line1"

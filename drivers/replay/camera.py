@@ -57,7 +57,7 @@ class ReplayCamera(NamedCamera):
         """A video file, or a folder of pictures."""
         pace: Pace = "recorded"
         """``recorded``: at the recording's own frame times. ``none``: as fast as the loop asks."""
-        fps: float | None = Field(None, gt=0)
+        fps: config.Fps | None = None
         """Frames a second; required for a folder, overrides the recorded times of a video."""
         colour: Literal["grey", "rgb"] = "rgb"
         skip: int = Field(0, ge=0)

@@ -42,7 +42,7 @@ class SimulatedCamera(NamedCamera):
 
         width: int = Field(320, ge=32, le=4096)
         height: int = Field(240, ge=32, le=4096)
-        fps: float = Field(60.0, gt=0, le=10_000)
+        fps: float = Field(60.0, ge=0.001, le=10_000)
         colour: Literal["rgb", "grey"] = "rgb"
         """``grey``: as a mono camera sees it; the dyed patches can then not be told apart."""
         seed: int = Field(0, ge=0)

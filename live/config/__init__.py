@@ -19,7 +19,7 @@ from poseloop.live.config.rig import (
     read_text,
     validate,
 )
-from poseloop.live.config.settings import PluginTable, RigPath, Settings
+from poseloop.live.config.settings import Fps, PluginTable, RigPath, Settings
 from poseloop.live.config.tables import (
     CameraModelTable,
     CameraTable,
@@ -44,6 +44,7 @@ __all__ = [
     "Crop",
     "Fault",
     "FilterTable",
+    "Fps",
     "Gates",
     "Geometry",
     "LineTable",

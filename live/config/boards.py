@@ -80,7 +80,7 @@ class CameraTriggerTable(SignalTable):
     NAME: ClassVar[str] = "camera_trigger"
     """The line's name in commands and events."""
 
-    fps: float = Field(gt=0, le=2000)
+    fps: float = Field(ge=0.001, le=2000)
     """Triggers a second."""
 
     @property

@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 _Name = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+_TYPE = re.compile(r"(float|int|str|bool|constrained-\w+)$|(literal|function-\w+|tuple|list)\[")
+_DEVICES_OF_WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
 
 
 class Rig(Settings):
@@ -181,6 +183,7 @@ def build_rig(raw: Mapping[str, Any], file: Path, plugin_tables: Sequence[str] =
         faults.extend(explain(error, "", list(Rig.model_fields)))
     if rig is not None:
         faults.extend(_contradictions(rig))
+        faults.extend(_shared_devices(built))
     if faults or rig is None:
         lines = [f"  {fault.key}: {fault.text}" if fault.key else f"  {fault.text}" for fault in faults]
         count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -206,6 +209,36 @@ def validate(model: type[_SettingsT], table: Mapping[str, Any], folder: Path) ->
     return model.model_validate_json(text, strict=True, context={"folder": folder})
 
 
+def _shared_devices(built: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Fault]:
+    """Devices that two tables ask for: whichever is opened second would only say that it is in use."""
+    faults = []
+    owners: dict[tuple[Any, str, str], str] = {}
+    for (section, name), made in built.items():
+        for key in made["options"].EXCLUSIVE:
+            value = getattr(made["options"], key)
+            if value is None or (isinstance(value, Path) and value.is_file()):
+                continue
+            owner = owners.setdefault((made["plugin"], key, str(value)), f"{section}.{name}")
+            if owner != f"{section}.{name}":
+                text = f"expected a device of its own, but {value!r} is {owner}'s"
+                faults.append(Fault(f"{section}.{name}.{key}", text))
+    return faults
+
+
+def _same_files(rig: Rig) -> list[Fault]:
+    """Cameras whose files of a session could not be told apart, or made, on every system."""
+    faults = []
+    owners: dict[str, str] = {}
+    for name in rig.cameras:
+        if name.upper() in _DEVICES_OF_WINDOWS:
+            faults.append(Fault(f"cameras.{name}", "expected another name: on Windows no file can be called so"))
+        owner = owners.setdefault(name.casefold(), name)
+        if owner != name:
+            text = f"expected a name that differs from {owner!r} by more than capital letters: files are named by it"
+            faults.append(Fault(f"cameras.{name}", text))
+    return faults
+
+
 def _contradictions(rig: Rig) -> list[Fault]:
     faults = [
         Fault(f"boards.{name}.lines.{line}", "expected a name of letters, digits, _ and -")
@@ -224,7 +257,7 @@ def _contradictions(rig: Rig) -> list[Fault]:
     if rig.geometry is not None and rig.model.individuals > 1:
         text = f"expected individuals = 1 in [model], but found {rig.model.individuals}: nothing tells which animal of"
         faults.append(Fault("geometry", f"{text} one picture is which of another one"))
-    return [*faults, *_model_contradictions(rig)]
+    return [*faults, *_same_files(rig), *_model_contradictions(rig)]
 
 
 def _model_contradictions(rig: Rig) -> list[Fault]:
@@ -272,9 +305,13 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[F
         prefix: the key of the table that was validated.
         known: the keys that this table may have.
     """
-    faults = []
+    faults: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in (prefix, *item["loc"]) if part != "")
+        # Where a value may be of several types pydantic tells of each, with the type in place of a key.
+        where = item["loc"]
+        if len(where) > 1 and _TYPE.match(str(where[-1])):
+            where = where[:-1]
+        key = ".".join(str(part) for part in (prefix, *where) if part != "")
         match item["type"]:
             case "extra_forbidden":
                 own = known if len(item["loc"]) == 1 else ()
@@ -289,5 +326,8 @@ def explain(error: ValidationError, prefix: str, known: Sequence[str]) -> list[F
             case _:
                 message = item["msg"][0].lower() + item["msg"][1:]
                 text = f"expected: {message.removeprefix('input should be ')}; found {item['input']!r}"
-        faults.append(Fault(key, text))
-    return faults
+        before, found, what = faults.get(key, "").partition("; found ")
+        if found and text.endswith(found + what):
+            text = f"{before}, or {text.removeprefix('expected: ')}"
+        faults[key] = text
+    return [Fault(key, text) for key, text in faults.items()]

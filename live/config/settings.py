@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-__all__ = ["PluginTable", "RigPath", "Settings", "resolve"]
+__all__ = ["Fps", "PluginTable", "RigPath", "Settings", "resolve"]
 
 
 class Settings(BaseModel):
     """Base of every group of options: frozen, and strict about keys and types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    EXCLUSIVE: ClassVar[Sequence[str]] = ()
+    """Of a driver's: keys that name a device, which no two tables of a rig can have. A file may serve any number."""
 
 
 def resolve(path: Path, info: ValidationInfo) -> Path:
@@ -34,6 +38,9 @@ def resolve(path: Path, info: ValidationInfo) -> Path:
 
 RigPath = Annotated[Path, AfterValidator(resolve)]
 """A path in a rig file: relative to the file's folder; ``${NAME}`` and ``~`` are expanded."""
+
+Fps = Annotated[float, Field(ge=0.001, le=100_000)]
+"""Frames a second, of which a period can be made that fits into a clock."""
 
 
 class PluginTable(Settings):

@@ -118,6 +118,16 @@ def test_a_camera_that_is_not_there_or_gives_nothing_is_named(plugged: UsbCamera
     assert plugged.released == plugged.opened == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("notes.txt", "notes.txt cannot be opened: it is no video"), ("", 'is a folder; use = "replay"')],
+)
+def test_a_path_that_is_no_camera_says_what_it_is(make: Made, tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "notes.txt").write_text("mouse 12 bit the cable", encoding="utf-8")
+    with pytest.raises(ConnectError, match=words):
+        make(device=tmp_path / name).open()
+
+
 @pytest.mark.parametrize("trigger", ["hardware", "software"])
 def test_a_trigger_is_refused(plugged: UsbCamera, make: Made, trigger: str) -> None:
     camera = make()
