@@ -44,6 +44,10 @@ _HELD_UP_S = 1.0
 _SILENT_S = 1.0
 """The host tells its state four times a second; when it has not for so long, one of its protocols hangs."""
 
+_ONCE_S = 0.3
+"""A Ctrl-C may come twice: from the terminal, and passed on by what the command was started with (``timeout``, a
+script). Nobody presses it again so soon, and to hurry means to kill processes that were switching outputs off."""
+
 
 class _Hurry(Exception):
     """A person does not want to wait for what is being done."""
@@ -55,10 +59,13 @@ class Stop(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.hurry = threading.Event()
+        self._asked_s = 0.0
 
     def again(self) -> None:
-        """Ask to stop; the second time, to hurry."""
-        if self.is_set():
+        """Ask to stop; the second time, to hurry. What comes `_ONCE_S` after the first is part of it."""
+        if not self.is_set():
+            self._asked_s = time.monotonic()
+        elif time.monotonic() - self._asked_s > _ONCE_S:
             self.hurry.set()
         self.set()
 

@@ -93,3 +93,16 @@ def test_a_recorder_that_dies_before_the_cameras_start_costs_the_session_alone(
     assert "was killed" in report["record"]["fault"]
     assert report["frames"]["processed"] > 0
     assert report["ended"] == "the time was over"
+
+
+def test_a_ctrl_c_that_comes_twice_at_once_is_one(clock: Clock) -> None:
+    """From the terminal, and from what the command was started with: nobody asked for processes to be killed."""
+    stop = Stop()
+    stop.again()
+    clock.now_s += 0.05
+    stop.again()
+    assert stop.is_set()
+    assert not stop.hurry.is_set()
+    clock.now_s += 0.5
+    stop.again()
+    assert stop.hurry.is_set()
