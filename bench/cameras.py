@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.drivers.pylon.camera import BaslerCamera
 from poseloop.live.clock import Pacer, now_ns
 from poseloop.live.config import Rig, parse_rig
 from poseloop.live.engine import Engine
-from poseloop.live.output import report as reports
 from poseloop.live.types import Pose
 
 __all__ = ["Pulses", "main", "measure"]
@@ -212,8 +211,7 @@ def main() -> int:
             f"  {title:<34}"
             + "".join(f"{value(result):>{width}}" for result, width in zip(results, (14, 16), strict=True))
         )
-    if arguments.report is not None:
-        reports.write({"runs": results, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save({"runs": results}, arguments.report)
     good = all(r["pulses_without_a_set"] == 0 and not any(r["unaccounted"].values()) for r in results)
     return 0 if good else 1
 

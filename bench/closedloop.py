@@ -11,6 +11,9 @@ the command goes to the same chip at 1 Mbaud. The chip's trace, in CPU cycles, i
 The chip's clock is paced to the computer's in steps of 0.1 ms, and so are its bytes. Where the computer is too busy to
 keep that pace, the chip falls behind and catches up, or, 20 ms late, never does: then a time in cycles is shorter than
 what a clock on the wall would show. Both are printed, and ``pace`` says how far they went apart.
+
+What Poseloop adds to one way from edge to edge is (pin - triggered) - (arrived - triggered) - (infer_end - infer_start)
+- the command's bytes at the baud rate: all but exposure, camera, network and cable.
 """
 
 from __future__ import annotations
@@ -31,21 +34,21 @@ import numpy as np
 import numpy.typing as npt
 import serial
 
-from poseloop.bench import wired
+from poseloop.bench import projects, wired
 from poseloop.bench.options import make_parser, save
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.arduino.framing import Decoder, encode
 from poseloop.drivers.arduino.tables import BAUD, LAYOUTS, PROTOCOL_VERSION, ToBoard, ToHost
-from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.drivers.sim.world import KEYPOINTS
 from poseloop.live.clock import now_ns
 from poseloop.live.config import read_text
 from poseloop.live.errors import PoseloopError
+from poseloop.live.interfaces import Pingable
 from poseloop.live.process import Message
 from poseloop.live.supervisor import Stop, Supervisor
 from poseloop.live.types import Command, CommandKind, LineSettings, PinEdge
 
-__all__ = ["Scene", "main", "measure_decision", "measure_rig", "measure_simulated", "paint_animal"]
+__all__ = ["ADDED", "Scene", "added_ns", "main", "measure_decision", "measure_rig", "measure_simulated", "paint_animal"]
 
 CAMERA_PIN, LASER_PIN = 4, 9
 CYCLES_PER_US = 16
@@ -115,6 +118,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
 """Part of the way → the two times of a `poseloop.live.types.Trace` between which it lies, in order, without a gap."""
 
 WHOLE = "camera edge to laser edge, the board's clock"
+ADDED = "of it, added: less camera, inference and bytes"
 
 
 class Scene:
@@ -178,18 +182,11 @@ def paint_animal(folder: Path, count: int = 200, steps_a_s: float = 15.0) -> npt
         count: pictures.
         steps_a_s: pictures in a second of the animal's life; at 50 triggers a second 15 make it 3.3 times as quick.
     """
-    camera = SimulatedCamera("painter", SimulatedCamera.Settings(fps=steps_a_s, frames=count, pace="none"))
-    camera.open()
-    try:
-        camera.start("free")
-        image = np.empty(camera.format.shape, np.uint8)
-        for number in range(count):
-            camera.grab(image, 1.0)
-            cv2.imwrite(str(folder / f"{number:05}.bmp"), image[..., ::-1])
-        snout = KEYPOINTS.index("snout")
-        return np.array([camera.truth(number)[snout] for number in range(count)])
-    finally:
-        camera.close()
+    snout = []
+    for number, (image, points) in enumerate(projects.animal(count, steps_a_s)):
+        cv2.imwrite(str(folder / f"{number:05}.bmp"), image)
+        snout.append(points[KEYPOINTS.index("snout")])
+    return np.array(snout)
 
 
 def measure_rig(text: str, file: Path, seconds: float) -> dict[str, Any]:
@@ -210,7 +207,9 @@ def measure_rig(text: str, file: Path, seconds: float) -> dict[str, Any]:
     report = supervisor.run(seconds, Stop())
     if supervisor.error is not None:
         raise supervisor.error
-    triggers = [_way(message) for message in told]
+    boards = {name: table.build(name) for name, table in supervisor.rig.boards.items()}
+    wires = {name: board.command_us if isinstance(board, Pingable) else 0.0 for name, board in boards.items()}
+    triggers = [_way(message, wires[message["command"]["device"]]) for message in told]
     whole = [trigger for trigger in triggers if trigger["triggered_ns"]]
     return {
         "report": report,
@@ -225,14 +224,27 @@ def measure_rig(text: str, file: Path, seconds: float) -> dict[str, Any]:
 
 
 def _parts(ways: Sequence[Mapping[str, int]]) -> dict[str, dict[str, float]]:
-    return {part: _summary([way[end] - way[begin] for way in ways]) for part, (begin, end) in PARTS.items()}
+    parts = {part: _summary([way[end] - way[begin] for way in ways]) for part, (begin, end) in PARTS.items()}
+    return {**parts, ADDED: _summary([added_ns(way) for way in ways])}
 
 
-def _way(message: Message) -> dict[str, int]:
+def added_ns(way: Mapping[str, int]) -> int:
+    """What Poseloop adds to one way from edge to edge.
+
+    Not its own are the exposure and what camera and driver take until the last frame is in memory
+    (``triggered_ns`` to ``arrived_ns``), the network (``infer_start_ns`` to ``infer_end_ns``), and the command's bytes
+    at the baud rate (``wire_ns``). The copy into the slot is counted as the camera's: 8 us for 640 x 480.
+    """
+    whole = way["pin_ns"] - way["triggered_ns"]
+    camera = way["arrived_ns"] - way["triggered_ns"]
+    return whole - camera - (way["infer_end_ns"] - way["infer_start_ns"]) - way["wire_ns"]
+
+
+def _way(message: Message, wire_us: float) -> dict[str, int]:
     trace: dict[str, int] = message["trace"]
     delay_ns = message["command"]["delay_us"] * 1000
     pin_ns = trace["pin_ns"] - delay_ns if trace["pin_ns"] else 0
-    return {"index": message["index"], **trace, "pin_ns": pin_ns}
+    return {"index": message["index"], **trace, "pin_ns": pin_ns, "wire_ns": round(wire_us * 1000)}
 
 
 def _summary(latencies_ns: Sequence[float]) -> dict[str, float]:

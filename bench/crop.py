@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.drivers.replay.video import Video
-from poseloop.live.output import report as reports
 from poseloop.live.types import Colour
 from poseloop.live.vision import Network
 from poseloop.live.vision.network import Follow, View
@@ -161,11 +160,12 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="side of the crop, px")
     parser.add_argument("--frames", type=int, default=2330)
     parser.add_argument("--every", type=int, default=1, help="take each n-th picture of the video")
+    parser.add_argument("--draws", type=int, default=_DRAWS, help="crops of each still")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     one = follow(arguments.model, arguments.video, arguments.size, arguments.frames, arguments.every, arguments.threads)
-    two = jitter(arguments.model, arguments.project, arguments.size, arguments.seed, arguments.threads)
+    two = jitter(arguments.model, arguments.project, arguments.size, arguments.seed, arguments.threads, arguments.draws)
     difference = one["difference_px"]
     print(f"\n{arguments.model}, crop {arguments.size}x{arguments.size}, {arguments.threads} thread(s)")
     print(
@@ -183,9 +183,7 @@ def main() -> int:
     print(f"  {two['crops']} crops of {two['frames']} labelled stills, {two['points']} points")
     print(f"    mean error, px                        whole {two['whole_mean_px']}  crop {two['crop_mean_px']}", end="")
     print(f"  ({two['added_px']:+})")
-    if arguments.report is not None:
-        result = {"model": arguments.model, "size": arguments.size, "follow": one, "jitter": two}
-        reports.write(result | {"versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save({"model": arguments.model, "size": arguments.size, "follow": one, "jitter": two}, arguments.report)
     return 0
 
 

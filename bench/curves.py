@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench.options import make_parser
+from poseloop.bench.options import make_parser, save
 from poseloop.bench.protocols import TOLERANCE_S, Scene, hits, rehearse, scenes
-from poseloop.live.output import report as reports
 
 __all__ = ["draw", "main", "measure"]
 
@@ -91,8 +90,7 @@ def main() -> int:
         worst = results[scene.protocol]["noise_px"][NOISE_PX[-1]]
         print(f"{scene.protocol}: at {NOISE_PX[-1]:g} px {worst}")
     draw(results, arguments.picture)
-    if arguments.report is not None:
-        reports.write({"seeds": arguments.seeds, "shares": results, "versions": reports.versions()}, arguments.report)
+    save({"seeds": arguments.seeds, "shares": results}, arguments.report)
     return 0
 
 

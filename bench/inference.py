@@ -5,7 +5,7 @@
 All cells of one size are run in turn, round by round, beside one bare ``session.run`` of the same file on the CPU, so
 that a ratio means the same on every machine. What a provider really ran on is read back from its session. Cells whose
 provider is not there say so. For a GPU: ``--providers cuda,cpu --sizes 128x128,256x256,512x512,1024x1024 --batches
-1,2,4,8 --precisions fp32,fp16``.
+1,2,4,8 --precisions fp32,fp16 --keypoints``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from poseloop.bench.measuring import Times, in_turn, ratio, summary
 from poseloop.bench.options import make_parser, save
 from poseloop.live.errors import ModelError
+from poseloop.live.vision.coords import View
 from poseloop.live.vision.network import Network, find_model
 from poseloop.live.vision.ort import OnnxRuntime, available_providers
 
@@ -37,6 +38,7 @@ def measure(
     precisions: Sequence[str],
     threads: int,
     rounds: int,
+    keypoints: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield one row for each model, size and batch, whose ``ms`` has a cell for each provider and precision.
 
@@ -48,12 +50,13 @@ def measure(
         precisions: ``fp32``; ``fp16`` and ``int8`` (needs the extra train, as ``poseloop export`` does).
         threads: of every session on a CPU.
         rounds: runs of each cell.
+        keypoints: each cell also from pictures in memory to points.
     """
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             files = {precision: _file(model, precision, Path(folder)) for precision in precisions}
             for (width, height), batch in itertools.product(sizes, batches):
-                yield _row(model, files, (batch, height, width), providers, threads, rounds)
+                yield _row(model, files, (batch, height, width), providers, threads, rounds, keypoints)
 
 
 def _row(
@@ -63,10 +66,12 @@ def _row(
     providers: Sequence[str],
     threads: int,
     rounds: int,
+    keypoints: bool,
 ) -> dict[str, Any]:
     info = Network.describe(model)
     shape = (*size, info.colour.channels)
     images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    pictures = images[..., 0] if info.colour.channels == 1 else images
     missing: dict[str, str] = {}
     with ExitStack() as opened:
         bare = bare_session(find_model(model), shape, threads)
@@ -81,6 +86,10 @@ def _row(
                 continue
             # Another array is copied into the runtime's own memory, as every frame is.
             runs[name] = lambda runtime=runtime: runtime.run(images)
+            if keypoints:
+                whole = opened.enter_context(Network.open(file, provider, threads))
+                whole.prepare([View(size[1], size[2], info.colour)] * size[0])
+                runs[f"{name}, to keypoints"] = lambda whole=whole: whole.infer(pictures)
         times = in_turn(runs, rounds)
     first, *others = times
     return {
@@ -142,6 +151,7 @@ def main() -> int:
     parser.add_argument("--precisions", default="fp32", help="fp32, fp16; with commas")
     parser.add_argument("--threads", type=int, default=1, help="of a session on a CPU")
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--keypoints", action="store_true", help="each also from pictures in memory to points")
     arguments = parser.parse_args()
     sizes = _sizes(arguments.sizes) if isinstance(arguments.sizes, str) else arguments.sizes
     result: dict[str, Any] = {"rows": []}
@@ -153,6 +163,7 @@ def main() -> int:
         arguments.precisions.split(","),
         arguments.threads,
         arguments.rounds,
+        arguments.keypoints,
     ):
         result["rows"].append(row)
         batch, height, width, _ = row["shape"]

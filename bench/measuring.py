@@ -7,13 +7,14 @@ a round of each after the other, and compared round by round.
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Times", "in_turn", "ratio", "summary"]
+__all__ = ["Times", "in_turn", "peak_memory_mb", "ratio", "summary"]
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 """Durations in ms, one for each round."""
@@ -100,3 +101,13 @@ def ratio(of: Times, to: Times) -> dict[str, Any]:
         "ratio": round(float(np.median(of) / np.median(to)), 4),
         "95": [round(float(low), 4), round(float(high), 4)],
     }
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has had; None where the system (Windows) keeps no such count."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -17,7 +17,6 @@ holds `sleap_anipose_mouse4cam/`.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,14 +29,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.bench import mouse4cam_plots
-from poseloop.bench.options import make_parser
+from poseloop.bench import mouse4cam_plots, projects
+from poseloop.bench.options import make_parser, save
 from poseloop.drivers.replay.video import Video
 from poseloop.live.config import Rig, load_rig
 from poseloop.live.errors import DataError
 from poseloop.live.geometry import Calibration
 from poseloop.live.geometry.triangulation import Triangulator
-from poseloop.live.output import report as reports
 from poseloop.live.types import CameraFormat, Colour, Image, Keypoints
 from poseloop.live.vision.rig import RigNetwork
 from poseloop.train.pictures import read as read_picture
@@ -129,25 +127,18 @@ def write_labels(project: Path, cameras: Iterable[str], frames: range) -> None:
     """
     for camera in cameras:
         names, points = corrected([camera])
-        folder = project / "labeled-data" / camera
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = [
-            ["scorer", *("sleap" for _ in names for _ in "xy")],
-            ["bodyparts", *(name for name in names for _ in "xy")],
-            ["coords", *(axis for _ in names for axis in "xy")],
-        ]
-        for number, picture in zip(frames, islice(pictures(camera), frames.start, frames.stop), strict=True):
-            name = f"labeled-data/{camera}/img{number:04d}.png"
-            size = (picture.shape[1] // _REDUCED, picture.shape[0] // _REDUCED)
-            if not cv2.imwrite(str(project / name), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)):
-                raise DataError(f"{project / name}: cannot be written")
-            # Pixel centres are integers, before and after.
-            halved = (points[0, number] + 0.5) / _REDUCED - 0.5
-            rows.append([name, *("" if np.isnan(value) else f"{value:.3f}" for value in halved.ravel())])
-        with (folder / "CollectedData_sleap.csv").open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows(rows)
-    parts = "".join(f"- {name}\n" for name in names)
-    (project / "config.yaml").write_text(f"Task: mouse4cam\nscorer: sleap\nbodyparts:\n{parts}", encoding="utf-8")
+        shots = islice(pictures(camera), frames.start, frames.stop)
+        # Pixel centres are integers, before and after.
+        halved = (points[0, frames.start : frames.stop] + 0.5) / _REDUCED - 0.5
+        projects.write_video(
+            project, "sleap", camera, names, zip(map(_reduced, shots), halved, strict=True), frames.start
+        )
+    projects.write_config(project, "mouse4cam", "sleap", names)
+
+
+def _reduced(picture: Image) -> Image:
+    size = (picture.shape[1] // _REDUCED, picture.shape[0] // _REDUCED)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class _Eyes:
@@ -378,8 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(_table(report))
         if given.plots is not None:
             _draw(rig, given.plots)
-    if given.report is not None:
-        reports.write({**report, "versions": reports.versions(), "machine": reports.machine()}, given.report)
+    save(report, given.report)
     return 0
 
 

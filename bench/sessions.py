@@ -20,8 +20,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from poseloop.bench.options import make_parser
-from poseloop.live.output import report as reports
+from poseloop.bench.measuring import peak_memory_mb
+from poseloop.bench.options import make_parser, save
 from poseloop.live.output.log import LOG_FILE, LogWriter, packed
 from poseloop.live.output.session import Session
 from poseloop.live.output.verify import verify
@@ -117,15 +117,7 @@ def one(name: str, folder: str) -> None:
     """In the process: do it, and tell time and memory."""
     started = time.perf_counter()
     WORK[name](Path(folder))
-    print(json.dumps({"seconds": round(time.perf_counter() - started, 2), "peak_mb": _peak_mb()}))
-
-
-def _peak_mb() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(json.dumps({"seconds": round(time.perf_counter() - started, 2), "peak_mb": peak_memory_mb()}))
 
 
 def main() -> int:
@@ -146,11 +138,10 @@ def main() -> int:
             results[name] = measured(name, folder)
             ratio = results[name]["seconds"] / max(results["read"]["seconds"], 1e-3)
             print(
-                f"{name:<16}{results[name]['seconds']:>8.2f}{ratio:>8.1f}{results[name]['peak_mb'] or 0:>9}", flush=True
+                f"{name:<16}{results[name]['seconds']:>8.2f}{ratio:>8.1f}{results[name]['peak_mb'] or 0:>9.0f}",
+                flush=True,
             )
-    if arguments.report is not None:
-        values = {"minutes": arguments.minutes, "fps": arguments.fps, "log_mb": size, "results": results}
-        reports.write({**values, "versions": reports.versions(), "machine": reports.machine()}, arguments.report)
+    save({"minutes": arguments.minutes, "fps": arguments.fps, "log_mb": size, "results": results}, arguments.report)
     return 0
 
 

@@ -145,8 +145,11 @@ def main() -> int:
     parser.add_argument("--colour", choices=("grey", "rgb"), default="grey")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--parts", type=int, default=_PARTS, help="rows; the first one is warm-up")
     arguments = parser.parse_args()
-    result = soak(arguments.video, arguments.model, arguments.colour, arguments.threads, arguments.minutes)
+    result = soak(
+        arguments.video, arguments.model, arguments.colour, arguments.threads, arguments.minutes, arguments.parts
+    )
     grown, ratio = result["memory_grown_mb"], result["p99_ratio"]
     if grown is not None:
         print(f"memory grew by {grown} MB after the first part")

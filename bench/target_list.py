@@ -1,0 +1,445 @@
+"""What Poseloop has set itself to reach: each number, where it stands in which benchmark's report, and its bar.
+
+A benchmark that is run with certain arguments is a `Run` and leaves one JSON file; a `Target` is read from it. What a
+run needs and may not be there (a peer's environment, a GPU, recordings) is named in `NEEDS`, with how to get it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from poseloop.bench import closedloop
+from poseloop.bench.peers.dlclive import SIZES
+from poseloop.bench.peers.environments import python_of
+from poseloop.bench.triangulation import CLEAN, LIES, PLAIN
+from poseloop.live.errors import PoseloopError
+from poseloop.live.vision.ort import available_providers
+
+__all__ = ["NEEDS", "RUNS", "TARGETS", "Need", "Places", "Report", "Run", "Target"]
+
+Report = Mapping[str, Any]
+"""What a benchmark wrote."""
+
+Read = Callable[[Report], float]
+"""A number from a report; KeyError or IndexError: it is not in there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the user has put what cannot be found otherwise."""
+
+    peers: Path
+    """Folder of the peers' environments."""
+    checkpoint: Path | None = None
+    """Of a training, for the same weights in both."""
+    int8: Path | None = None
+    """The zoo's `openfield`, exported so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run cannot do without."""
+
+    what: str
+    how: str
+    """To get it, or to say where it is."""
+    find: Callable[[Places], str | None]
+    """What its name stands for in arguments; None = it is not here."""
+
+
+def _recordings(places: Places) -> str | None:
+    folder = os.environ.get("POSELOOP_DATA", "")
+    return folder if folder and Path(folder).is_dir() else None
+
+
+def _package(name: str) -> Callable[[Places], str | None]:
+    return lambda places: name if find_spec(name) else None
+
+
+def _environment(peer: str) -> Callable[[Places], str | None]:
+    def find(places: Places) -> str | None:
+        python = python_of(places.peers / peer)
+        return str(python) if python.exists() else None
+
+    return find
+
+
+def _emulator(places: Places) -> str | None:
+    try:
+        closedloop.emulator()
+    except PoseloopError:
+        return None
+    return "emulator"
+
+
+def _gpu(places: Places) -> str | None:
+    # ONNX Runtime lists its providers whether there is a GPU or not.
+    return "cuda" if "cuda" in available_providers() and shutil.which("nvidia-smi") else None
+
+
+NEEDS: Mapping[str, Need] = {
+    "recordings": Need("the recordings", "let POSELOOP_DATA be their folder", _recordings),
+    "train": Need("the extra train", 'pip install "poseloop[train]"', _package("tensorflow")),
+    "basler": Need("the extra basler", 'pip install "poseloop[basler]"', _package("pypylon")),
+    "terminals": Need("pseudo-terminals", "run it on Linux or macOS", _package("pty")),
+    "emulator": Need(
+        "the emulated chip", "a checkout of the repository, with the packages that docs/board.md names", _emulator
+    ),
+    "gpu": Need("an NVIDIA GPU", 'run it on a computer with one, after pip install "poseloop[gpu]"', _gpu),
+    "dlclive": Need(
+        "deeplabcut-live", "poseloop bench peers.environments dlclive ~/peers; --peers", _environment("dlclive")
+    ),
+    "aniposelib": Need(
+        "aniposelib", "poseloop bench peers.environments aniposelib ~/peers; --peers", _environment("aniposelib")
+    ),
+    "checkpoint": Need(
+        "a training's checkpoint",
+        "poseloop train leaves one beside its model; --checkpoint",
+        lambda places: str(places.checkpoint) if places.checkpoint else None,
+    ),
+    "int8": Need(
+        "`openfield` in int8",
+        "poseloop export --precision int8; --int8",
+        lambda places: str(places.int8) if places.int8 else None,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A benchmark with its arguments; its report is ``NAME.json``."""
+
+    name: str
+    bench: str
+    arguments: Sequence[str] = ()
+    """``{name}`` is what the need of that name stands for."""
+    needs: Sequence[str] = ()
+    """Those that no argument names."""
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Need → arguments that are added where it is there; the run does without, too."""
+
+    @property
+    def needed(self) -> list[Need]:
+        """What it cannot do without."""
+        named = [name for part in self.arguments for _, name, _, _ in Formatter().parse(part) if name]
+        return [NEEDS[name] for name in dict.fromkeys([*self.needs, *named])]
+
+    def words(self, places: Places) -> list[str]:
+        """The arguments, filled in; nothing must be missing."""
+        added = [part for name, parts in self.beside.items() if NEEDS[name].find(places) for part in parts]
+        return [part.format_map(_Found(places)) for part in [*self.arguments, *added]]
+
+
+class _Found(dict[str, str]):
+    """Looks for what an argument names, when it does."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__()
+        self._places = places
+
+    def __missing__(self, name: str) -> str:
+        return NEEDS[name].find(self._places) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One number and its bar."""
+
+    part: str
+    """Heading."""
+    what: str
+    run: str
+    """Name of a `Run`."""
+    read: Read
+    bar: float
+    unit: str = ""
+    least: bool = False
+    """The bar is the least that will do; otherwise the most."""
+
+    def met(self, value: float) -> bool:
+        """Whether the bar is reached; NaN reaches none."""
+        return value >= self.bar if self.least else value <= self.bar
+
+
+def at(*path: str | int) -> Read:
+    """Read what lies there in the report."""
+
+    def read(report: Report) -> float:
+        value: Any = report
+        for step in path:
+            value = value[step]
+        if value is None:
+            raise KeyError(path[-1])
+        return float(value)
+
+    return read
+
+
+def _size(key: str, size: tuple[int, int]) -> Callable[[Report], Mapping[str, Any]]:
+    """Find the row of one picture size in deeplabcut-live's report."""
+
+    def read(report: Report) -> Mapping[str, Any]:
+        row: Mapping[str, Any]
+        for row in report[key]:
+            if tuple(row["picture"]) == size:
+                return row
+        raise KeyError(size)
+
+    return read
+
+
+def _same(size: tuple[int, int]) -> Read:
+    row = _size("same", size)
+    return lambda report: float(row(report)["times_faster"]["poseloop"]["ratio"])
+
+
+def _best(size: tuple[int, int]) -> Read:
+    row = _size("best", size)
+    return lambda report: max(float(one["ratio"]) for one in row(report)["times_faster"].values())
+
+
+def _farthest(report: Report) -> float:
+    # In the smallest pictures no animal may be seen, and nothing compared.
+    found = [row["difference_px"]["poseloop"]["max"] for row in report["same"] if row["difference_px"]]
+    if not found:
+        raise KeyError("difference_px")
+    return float(max(found))
+
+
+def _on_gpu(side: int) -> Read:
+    """Median of the quicker precision, picture in memory to keypoints."""
+
+    def read(report: Report) -> float:
+        rows = [row for row in report["rows"] if row["shape"][:3] == [1, side, side]]
+        found = [
+            float(taken["p50"])
+            for row in rows
+            for name, taken in row["ms"].items()
+            if name.startswith("cuda") and name.endswith("keypoints")
+        ]
+        if not found:
+            raise KeyError("cuda")
+        return min(found)
+
+    return read
+
+
+def _unaccounted(report: Report) -> float:
+    """Pulses without a whole set, and sets and frames of which nothing is known, with and without inference."""
+    return float(
+        sum(
+            run["pulses_without_a_set"] + run["sets"]["incomplete"] + sum(map(abs, run["unaccounted"].values()))
+            for run in report["runs"]
+        )
+    )
+
+
+def _slowest_search(report: Report) -> float:
+    """Of all ways of decoding one individual."""
+    return max(
+        float(row["p50"])
+        for name, row in report["us"].items()
+        if name in ("argmax", "locref") or name.startswith("centroid")
+    )
+
+
+def _slowest_filter(report: Report) -> float:
+    return max(float(row["p50"]) for row in report["us_for_40_keypoints"].values())
+
+
+def _peer(index: int) -> Read:
+    """Of triangulation's ratios, in their order; there are none without the peer."""
+    return lambda report: float(list(report["ratios"].values())[index])
+
+
+def _tail_growth(report: Report) -> float:
+    ratios = report["p99_ratio"]
+    return float(ratios["last_third"]) / float(ratios["first_third"])
+
+
+def _wrong_at_no_noise(report: Report) -> float:
+    cells = [row["0 px, 0 ms"] for row in report["hits"].values()]
+    return float(sum(cell[kind] for cell in cells for kind in ("late", "missed", "extra")))
+
+
+RUNS: Sequence[Run] = (
+    Run(
+        "peers-dlclive",
+        "peers.dlclive",
+        (
+            *("--python", "{dlclive}", "--checkpoint", "{checkpoint}"),
+            *("--video", "{recordings}/dlc_openfield/videos/m3v1mp4.mp4"),
+        ),
+        ("train",),
+        {"int8": ("--best", "openfield", "--best", "{int8}")},
+    ),
+    Run("pipeline-200", "pipeline", ("--fps", "200", "--frames", "1500")),
+    Run("pipeline-4-cameras", "pipeline", ("--cameras", "4", "--width", "320", "--height", "240")),
+    Run("pipeline-openfield", "pipeline", ("--model", "openfield")),
+    Run("pipeline-openfield-320", "pipeline", ("--model", "openfield", "--width", "320", "--height", "256")),
+    Run("cameras", "cameras", needs=("basler",)),
+    Run("closedloop", "closedloop", needs=("basler", "emulator")),
+    Run("protocols", "protocols", needs=("terminals",)),
+    Run("peaks", "peaks"),
+    Run("filters", "filters", ("--no-video",), ("recordings",)),
+    Run("crop", "crop", needs=("recordings",)),
+    Run("triangulation", "triangulation", beside={"aniposelib": ("--aniposelib", "{aniposelib}")}),
+    Run("decoder", "decoder", needs=("train",)),
+    Run("predict", "predict", needs=("recordings",)),
+    Run("soak", "soak", needs=("recordings",)),
+    Run(
+        "inference-gpu",
+        "inference",
+        (
+            *("--models", "openfield", "--sizes", "256x256,1024x1024", "--batches", "1", "--keypoints"),
+            *("--providers", "cuda", "--precisions", "fp32,fp16"),
+        ),
+        ("gpu", "train"),
+    ),
+)
+"""In the order in which they are run."""
+
+_PEERS, _LIVE, _LOOP = "Beside other programs", "The engine", "To the pin"
+_PARTS, _LONG, _GPU = "Its parts", "For long", "On a GPU"
+
+TARGETS: Sequence[Target] = (
+    *(
+        Target(
+            _PEERS,
+            f"deeplabcut-live, the same network, {size[0]} × {size[1]}: times faster",
+            "peers-dlclive",
+            _same(size),
+            3 if size[0] < 459 else 1.3,
+            "×",
+            least=True,
+        )
+        for size in SIZES
+    ),
+    Target(_PEERS, "the same points in both: largest difference", "peers-dlclive", _farthest, 0.1, "px"),
+    *(
+        Target(
+            _PEERS,
+            f"deeplabcut-live, each at its best, {size[0]} × {size[1]}: times faster",
+            "peers-dlclive",
+            _best(size),
+            4,
+            "×",
+            least=True,
+        )
+        for size in SIZES
+    ),
+    Target(_PEERS, "triangulation: times faster than aniposelib, fast", "triangulation", _peer(0), 8, "×", least=True),
+    Target(
+        _PEERS, "triangulation: times faster than aniposelib's RANSAC", "triangulation", _peer(1), 300, "×", least=True
+    ),
+    Target(
+        _LIVE,
+        "added to bare `session.run`, one camera 640 × 480: median",
+        "pipeline-200",
+        at("added_ms", "median"),
+        0.25,
+        "ms",
+    ),
+    Target(_LIVE, "the same: p99", "pipeline-200", at("added_ms", "p99"), 1.0, "ms"),
+    Target(
+        _LIVE,
+        "the same, four cameras at 320 × 240: median of a set",
+        "pipeline-4-cameras",
+        at("added_ms", "median"),
+        0.5,
+        "ms",
+    ),
+    *(
+        Target(
+            _LIVE,
+            f"slot to pose in another process, beyond 1.05 bare runs: {network}",
+            run,
+            at("added_ms", "received_median"),
+            0.3,
+            "ms",
+        )
+        for network, run in (
+            ("`blob` 640 × 480", "pipeline-200"),
+            ("`openfield` 640 × 480", "pipeline-openfield"),
+            ("`openfield` 320 × 256", "pipeline-openfield-320"),
+        )
+    ),
+    Target(
+        _LIVE,
+        "four emulated Basler cameras, 60 s at 100 a second, twice: pulses without a whole set, frames unaccounted",
+        "cameras",
+        _unaccounted,
+        0,
+    ),
+    Target(
+        _LOOP,
+        "camera edge to laser edge less exposure, camera, inference and bytes: median",
+        "closedloop",
+        at("latency_ms", closedloop.ADDED, "p50"),
+        2.0,
+        "ms",
+    ),
+    Target(_LOOP, "decision to pin: median", "closedloop", at("decision_ms", "decision_to_pin", "p50"), 1.0, "ms"),
+    Target(
+        _LOOP,
+        "added by the host, pose received to command written: median",
+        "protocols",
+        at("written_ms", "added"),
+        0.2,
+        "ms",
+    ),
+    Target(_LOOP, "triggers missed, late or extra, at no noise, all protocols", "protocols", _wrong_at_no_noise, 0),
+    Target(_PARTS, "decoding 12 maps of 80 × 60, slowest way: median", "peaks", _slowest_search, 25, "µs"),
+    Target(
+        _PARTS,
+        "filter and prediction, 40 keypoints, slowest filter: median",
+        "filters",
+        _slowest_filter,
+        20,
+        "µs",
+    ),
+    Target(_PARTS, "triangulation, 12 points × 4 cameras, linear", "triangulation", at("us", PLAIN, "p50"), 15, "µs"),
+    Target(_PARTS, "the same, robust, clean", "triangulation", at("us", CLEAN, "p50"), 60, "µs"),
+    Target(_PARTS, "the same, robust, one view of every point lies", "triangulation", at("us", LIES, "p50"), 150, "µs"),
+    Target(
+        _PARTS,
+        "growth of the median 3D error where 20 % of the views lie, mean of the seeds",
+        "triangulation",
+        lambda report: 100 * float(sum(grown := report["errors"]["20%"]["lies"]["growth"])) / len(grown),
+        15,
+        "%",
+    ),
+    Target(
+        _PARTS,
+        "crop that follows, to the whole picture's points: p95",
+        "crop",
+        at("follow", "difference_px", "p95"),
+        1.0,
+        "px",
+    ),
+    Target(_PARTS, "error that it adds on labelled stills", "crop", at("jitter", "added_px"), 0.2, "px"),
+    Target(_PARTS, "times faster with it", "crop", at("follow", "times_faster"), 2.5, "×", least=True),
+    Target(_PARTS, "our decoder beside a transposed convolution: ratio", "decoder", at("ratio"), 1.1),
+    Target(_LONG, "`predict` beside the bare network: share of its speed", "predict", at("ratio"), 0.9, least=True),
+    Target(_LONG, "30 minutes: memory grows by", "soak", at("memory_grown_mb"), 10, "MB"),
+    Target(_LONG, "30 minutes: p99 beside the bare run's, last third / first third", "soak", _tail_growth, 1.0),
+    *(
+        Target(
+            _GPU,
+            f"`openfield` {side} × {side}, picture in memory to keypoints: median",
+            "inference-gpu",
+            _on_gpu(side),
+            bar,
+            "ms",
+        )
+        for side, bar in ((256, 0.5), (1024, 1.5))
+    ),
+)
+"""In the order of the table."""
