@@ -18,7 +18,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
     "crop": ("--frames", "20", "--draws", "1"),
     "curves": ("--seeds", "1"),
     "decoder": ("--rounds", "3", *_SMALL),
-    "filters": ("--poses", "30"),
+    "filters": ("--poses", "30", "--no-video"),
     "inference": ("--models", "blob", "--sizes", "64x48", "--batches", "1", "--rounds", "3", "--keypoints"),
     "limits": ("--models", "blob", "--rounds", "4", *_SMALL),
     "mouse4cam": (),

@@ -16,7 +16,6 @@ from string import Formatter
 from typing import Any
 
 from poseloop.bench import closedloop
-from poseloop.bench.peers.dlclive import SIZES
 from poseloop.bench.peers.environments import python_of
 from poseloop.bench.triangulation import CLEAN, LIES, PLAIN
 from poseloop.live.errors import PoseloopError
@@ -306,6 +305,9 @@ RUNS: Sequence[Run] = (
 )
 """In the order in which they are run."""
 
+_SIZES = ((115, 87), (229, 174), (459, 349), (640, 480), (917, 698))
+"""Width and height: those of deeplabcut-live's own benchmark."""
+
 _PEERS, _LIVE, _LOOP = "Beside other programs", "The engine", "To the pin"
 _PARTS, _LONG, _GPU = "Its parts", "For long", "On a GPU"
 
@@ -320,7 +322,7 @@ TARGETS: Sequence[Target] = (
             "×",
             least=True,
         )
-        for size in SIZES
+        for size in _SIZES
     ),
     Target(_PEERS, "the same points in both: largest difference", "peers-dlclive", _farthest, 0.1, "px"),
     *(
@@ -333,7 +335,7 @@ TARGETS: Sequence[Target] = (
             "×",
             least=True,
         )
-        for size in SIZES
+        for size in _SIZES
     ),
     Target(_PEERS, "triangulation: times faster than aniposelib, fast", "triangulation", _peer(0), 8, "×", least=True),
     Target(

@@ -127,7 +127,8 @@ def rows(found: Mapping[str, tuple[Path, Report] | str]) -> list[Row]:
 
 
 def _number(value: float, unit: str) -> str:
-    text = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    whole, tiny = abs(value) >= 100 or value == int(value), abs(value) < 1e-3
+    text = f"{value:,.0f}" if whole else f"{value:.5f}" if tiny else f"{value:.3g}"
     return f"{text} {unit}".rstrip()
 
 

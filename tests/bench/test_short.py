@@ -1,0 +1,57 @@
+"""Every benchmark runs from its command line to its report, in its short mode: none rots."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from projects import Project
+from recordings import NAMES, SIZE, dots
+
+from poseloop.bench.command import benchmarks
+from poseloop.bench.short import SHORT
+from poseloop.bench.target_list import RUNS
+
+PEERS = {"peers.environments", "peers.dlclive", "peers.kalman"}
+"""Need an environment of their own; test_peers.py has stand-ins."""
+ELSEWHERE = {"targets"}
+"""Runs all others; test_targets.py."""
+NEEDED = {"curves": ("curves.png",), "refine": ("project", "--picture", "curve.png")}
+"""What has no default."""
+MARKED = {
+    "closedloop": pytest.mark.firmware,
+    "decoder": pytest.mark.tensorflow,
+    "refine": pytest.mark.tensorflow,
+    "train": pytest.mark.tensorflow,
+}
+
+
+def test_every_benchmark_has_a_short_mode_and_every_run_a_benchmark() -> None:
+    assert set(benchmarks()) - set(SHORT) == set()
+    assert {run.bench for run in RUNS} <= set(benchmarks())
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=MARKED.get(name, ())) for name in benchmarks() if name not in PEERS | ELSEWHERE]
+)
+def test_it_runs(name: str, data: Path, tmp_path: Path) -> None:
+    if name == "refine":
+        _project(tmp_path / "project")
+    words = (*NEEDED.get(name, ()), "--short", "--report", "report.json")
+    command = (sys.executable, "-m", "poseloop.live.cli", "bench", name, *words)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["versions"]["poseloop"]
+    assert report["machine"]["cores"] > 0
+    assert len(report) > 2, "it measured nothing"
+
+
+def _project(folder: Path) -> None:
+    made = Project(folder, keypoints=NAMES, size=SIZE)
+    for n in range(12):
+        points = [(12.0 + 2 * n, 12.0), (80.0 - 2 * n, 32.0), (12.0 + 2 * n, 50.0)]
+        made.picture(f"img{n:04d}.png", dots(points)[..., ::-1].copy())
+        made.row(f"img{n:04d}.png", dict(zip(NAMES, points, strict=True)))
+    made.csv()
