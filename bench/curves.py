@@ -83,9 +83,10 @@ def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("picture", type=Path, metavar="PICTURE.png")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--protocols", nargs="+", metavar="NAME", default=[], help="only these")
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
-    for scene in scenes():
+    for scene in scenes(arguments.protocols):
         results[scene.protocol] = measure(scene, arguments.seeds)
         worst = results[scene.protocol]["noise_px"][NOISE_PX[-1]]
         print(f"{scene.protocol}: at {NOISE_PX[-1]:g} px {worst}")

@@ -9,12 +9,12 @@ each kernel once, then the next one, so that all of them meet the same machine.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from poseloop.bench.measuring import in_turn
 from poseloop.bench.options import make_parser, save
 from poseloop.live.types import Float32
 from poseloop.live.vision import peaks
@@ -73,13 +73,7 @@ def measure(points: int, rows: int, columns: int, individuals: int, rounds: int)
         COPY: lambda: np.copyto(spare, maps),
         "numpy.argmax alone": lambda: maps.reshape(-1, points).argmax(axis=0),
     }
-    times = {name: np.zeros(rounds) for name in kinds}
-    for number in range(-_WARM_UP, rounds):
-        for name, kind in kinds.items():
-            began = time.perf_counter_ns()
-            kind()
-            if number >= 0:
-                times[name][number] = (time.perf_counter_ns() - began) / 1e3
+    times = in_turn(kinds, rounds, _WARM_UP)
     return {
         "points": points,
         "rows": rows,
@@ -87,7 +81,7 @@ def measure(points: int, rows: int, columns: int, individuals: int, rounds: int)
         "individuals": individuals,
         "rounds": rounds,
         "us": {
-            name: {f"p{p}": round(float(np.percentile(values, p)), 2) for p in (50, 95, 99)}
+            name: {f"p{p}": round(float(np.percentile(values, p)) * 1e3, 2) for p in (50, 95, 99)}
             for name, values in times.items()
         },
     }

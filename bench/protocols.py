@@ -72,8 +72,12 @@ def _begins(holds: _Bool) -> list[float]:
     return [float(frame) / FPS for frame in np.flatnonzero(holds[1:] & ~holds[:-1]) + 1]
 
 
-def scenes() -> Sequence[Scene]:
-    """One for every protocol that looks at points; all settings are those of the docs' table."""
+def scenes(names: Sequence[str] = ()) -> Sequence[Scene]:
+    """One for every protocol that looks at points, or for these; all settings are those of the docs' table."""
+    return [scene for scene in _scenes() if not names or scene.protocol in names]
+
+
+def _scenes() -> Sequence[Scene]:
     t = np.arange(SECONDS * FPS) / FPS
     run = np.stack([320 + 200 * np.cos(1.1 * t), 240 + 150 * np.sin(1.7 * t)], axis=1)
     distance = np.hypot(*(run - [440, 330]).T)
@@ -307,10 +311,12 @@ def main() -> int:
     """Measure, print the tables, write JSON."""
     parser = make_parser(__doc__)
     parser.add_argument("--poses", type=int, default=3000, help="for the times")
+    parser.add_argument("--protocols", nargs="+", metavar="NAME", default=[], help="only these")
     arguments = parser.parse_args()
+    shown = scenes(arguments.protocols)
     result: dict[str, Any] = {"fps": FPS, "seconds": SECONDS, "tolerance_s": TOLERANCE_S, "cost_ms": {}, "hits": {}}
     print(f"ms{'decide p50':>22}{'p99':>10}{'host adds p50':>16}{'p99':>10}")
-    for scene in scenes():
+    for scene in shown:
         cost = measure_costs(scene, min(arguments.poses, SECONDS * FPS))
         result["cost_ms"][scene.protocol] = cost
         print(f"  {scene.protocol:<12}{cost['decide_p50']:>10.3f}{cost['decide_p99']:>10.3f}", end="")
@@ -322,7 +328,7 @@ def main() -> int:
     print(f"\nlate + missed / extra, of moments; {FPS} poses a second, right within {TOLERANCE_S * 1e3:g} ms")
     heads = [(noise, 0) for noise in NOISE_PX] + [(0.0, latency) for latency in LATENCY_MS[1:]]
     print(f"{'':24}" + "".join(f"{f'{n:g} px' if not ms else f'{ms} ms':>11}" for n, ms in heads))
-    for scene in scenes():
+    for scene in shown:
         cells = {f"{noise:g} px, {latency} ms": measure_hits(scene, noise, latency) for noise, latency in heads}
         result["hits"][scene.protocol] = cells
         texts = [f"{cell['late'] + cell['missed']:g} / {cell['extra']:g}" for cell in cells.values()]

@@ -62,19 +62,19 @@ def file_of(run: Run, folder: Path, machine: str | None) -> Path:
     return folder / (f"{run.name}-{machine}.json" if machine else f"{run.name}.json")
 
 
-def measure(run: Run, places: Places, file: Path, short: bool) -> str:
+def measure(run: Run, places: Places, file: Path, added: Sequence[str]) -> str:
     """Run a benchmark in a process of its own; returns why there is no report, or nothing.
 
     Args:
         run: which.
         places: for its arguments.
         file: for its report; an old one is removed first.
-        short: in its short mode.
+        added: arguments behind its own.
     """
     if missing := [need for need in run.needed if need.find(places) is None]:
         return "; ".join(f"needs {need.what} ({need.how})" for need in missing)
     file.unlink(missing_ok=True)
-    words = [*run.words(places), *(SHORT[run.bench] if short else ())]
+    words = [*run.words(places), *added]
     print(f"\n== {run.name}: poseloop bench {run.bench} {' '.join(words)}", flush=True)
     command = (sys.executable, "-m", f"poseloop.bench.{run.bench}", *words, "--report", str(file))
     code = subprocess.run(command, check=False).returncode
@@ -213,7 +213,8 @@ def main() -> int:
     if arguments.into is not None:
         arguments.into.mkdir(parents=True, exist_ok=True)
         for run in chosen:
-            why[run.name] = measure(run, places, file_of(run, arguments.into, machines[0]), arguments.short)
+            added = [*(SHORT[run.bench] if arguments.short else ()), *(["--awake"] if arguments.awake else ())]
+            why[run.name] = measure(run, places, file_of(run, arguments.into, machines[0]), added)
     folder: Path = arguments.into or arguments.source
     table = rows({run.name: why.get(run.name) or read(run, folder, machines) for run in RUNS})
     show(table)

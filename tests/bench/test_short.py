@@ -8,16 +8,21 @@ from pathlib import Path
 import pytest
 from projects import Project
 from recordings import NAMES, SIZE, dots
+from repository import ROOT
 
 from poseloop.bench.command import benchmarks
 from poseloop.bench.short import SHORT
 from poseloop.bench.target_list import RUNS
 
 PEERS = {"peers.environments", "peers.dlclive", "peers.kalman"}
-"""Need an environment of their own; test_peers.py has stand-ins."""
+"""Need an environment of their own: peers/test_peers.py."""
 ELSEWHERE = {"targets"}
 """Runs all others; test_targets.py."""
-NEEDED = {"curves": ("curves.png",), "refine": ("project", "--picture", "curve.png")}
+NEEDED = {
+    "curves": ("curves.png",),
+    "mouse4cam": ("--rig", ROOT / "docs" / "rigs" / "mouse4cam.toml"),
+    "refine": ("project", "--picture", "curve.png"),
+}
 """What has no default."""
 MARKED = {
     "closedloop": pytest.mark.firmware,
