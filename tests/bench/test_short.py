@@ -14,10 +14,15 @@ from poseloop.bench.command import benchmarks
 from poseloop.bench.short import SHORT
 from poseloop.bench.target_list import RUNS
 
-PEERS = {"peers.environments", "peers.dlclive", "peers.kalman"}
-"""Need an environment of their own: peers/test_peers.py."""
-ELSEWHERE = {"targets"}
-"""Runs all others; test_targets.py."""
+ELSEWHERE = {
+    "limits": "test_limits.py",
+    "peers.dlclive": "peers/test_peers.py",
+    "peers.environments": "peers/test_peers.py",
+    "peers.kalman": "peers/test_peers.py",
+    "targets": "test_targets.py",
+    "wire": "test_wire.py",
+}
+"""Whose own test runs it so and looks at what it says."""
 NEEDED = {
     "curves": ("curves.png",),
     "mouse4cam": ("--rig", ROOT / "docs" / "rigs" / "mouse4cam.toml"),
@@ -35,10 +40,14 @@ MARKED = {
 def test_every_benchmark_has_a_short_mode_and_every_run_a_benchmark() -> None:
     assert set(benchmarks()) - set(SHORT) == set()
     assert {run.bench for run in RUNS} <= set(benchmarks())
+    for name, file in ELSEWHERE.items():
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        assert name in text
+        assert "--short" in text
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=MARKED.get(name, ())) for name in benchmarks() if name not in PEERS | ELSEWHERE]
+    "name", [pytest.param(name, marks=MARKED.get(name, ())) for name in benchmarks() if name not in ELSEWHERE]
 )
 def test_it_runs(name: str, data: Path, tmp_path: Path) -> None:
     if name == "refine":
