@@ -14,6 +14,13 @@ def test_each_cell_stands_beside_the_bare_run() -> None:
         assert row["frames_a_second"]["cpu fp32"] > 0
 
 
+@pytest.mark.parametrize("model", ["blob", "openfield"])
+def test_pictures_to_points_are_another_cell(model: str) -> None:
+    (row,) = inference.measure([model], [(64, 64)], [2], ["cpu"], ["fp32"], threads=1, rounds=3, keypoints=True)
+    assert set(row["to_bare"]) == {"cpu fp32", "cpu fp32, to keypoints"}
+    assert row["ms"]["cpu fp32, to keypoints"]["n"] == 3
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ModelError, match="fp32 or fp16"):
         list(inference.measure(["blob"], [(64, 48)], [1], ["cpu"], ["int4"], threads=1, rounds=3))
