@@ -68,18 +68,22 @@ def measure(run: Run, places: Places, file: Path, added: Sequence[str]) -> str:
     Args:
         run: which.
         places: for its arguments.
-        file: for its report; an old one is removed first.
+        file: for its report; an old one stays until there is a new one.
         added: arguments behind its own.
     """
     if missing := [need for need in run.needed if need.find(places) is None]:
         return "; ".join(f"needs {need.what} ({need.how})" for need in missing)
-    file.unlink(missing_ok=True)
+    fresh = file.with_suffix(".new.json")
+    fresh.unlink(missing_ok=True)
     words = [*run.words(places), *added]
     print(f"\n== {run.name}: poseloop bench {run.bench} {' '.join(words)}", flush=True)
-    command = (sys.executable, "-m", f"poseloop.bench.{run.bench}", *words, "--report", str(file))
+    command = (sys.executable, "-m", f"poseloop.bench.{run.bench}", *words, "--report", str(fresh))
     code = subprocess.run(command, check=False).returncode
     # One that found something wrong has an exit code, too, and a report that says what.
-    return "" if file.is_file() else f"{_FAILED} with exit code {code}; what it said stands above"
+    if not fresh.is_file():
+        return f"{_FAILED} with exit code {code}; what it said stands above"
+    fresh.replace(file)
+    return ""
 
 
 def read(run: Run, folder: Path, machines: Sequence[str | None]) -> tuple[Path, Report] | str:

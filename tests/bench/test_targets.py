@@ -142,4 +142,6 @@ def test_a_benchmark_that_fails_is_a_fault(
     assert run("--into", tmp_path, "--only", "peaks") == 1
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "decoding 12 maps" in line)
     assert "it failed with exit code 2" in line
-    assert not (tmp_path / "peaks.json").exists(), "an old result would be taken for a new one"
+    # The old report is neither taken for the new one nor lost.
+    assert json.loads((tmp_path / "peaks.json").read_text()) == PEAKS
+    assert [file.name for file in tmp_path.iterdir()] == ["peaks.json"]
