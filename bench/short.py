@@ -12,7 +12,7 @@ __all__ = ["SHORT"]
 _SMALL = ("--width", "64", "--height", "64")
 
 SHORT: Mapping[str, tuple[str, ...]] = {
-    "calibration": (),
+    "calibration": ("--only", "stereo"),
     "cameras": ("--cameras", "2", "--fps", "50", "--seconds", "1"),
     "closedloop": ("--fps", "15", "--seconds", "4", "--pulses", "20"),
     "crop": ("--frames", "20", "--draws", "1"),
@@ -26,6 +26,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
     "peers.dlclive": ("--sizes", "115x87", "--rounds", "3"),
     "peers.environments": (),
     "peers.kalman": ("--rounds", "3"),
+    "peers.sleapnn": ("--sizes", "115x87", "--rounds", "3", "--pause-ms", "0"),
     "pipeline": ("--frames", "20", "--fps", "50", *_SMALL),
     "predict": ("--frames", "8", "--rounds", "1"),
     "protocols": ("--poses", "50", "--protocols", "region"),
