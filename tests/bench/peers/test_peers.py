@@ -92,8 +92,7 @@ def test_the_same_network_in_both(data: Path, tmp_path: Path, environment: dict[
     video = data / "dlc_openfield" / "videos" / "m3v1mp4.mp4"
     report = bench(tmp_path, environment, "peers.dlclive", "--checkpoint", checkpoint, "--video", video)
     (same,), (best,) = report["same"], report["best"]
-    # Random weights: scores are everywhere alike, and a highest cell is one of many where rounding differs.
-    assert same["difference_px"]["poseloop"]["n"] > 0
+    # Whether the points are the same is test_graphs.py's: a network that has learned nothing is sure of none.
     for row in (same, best):
         assert row["picture"] == [115, 87]
         assert all(faster["ratio"] > 0 for faster in row["times_faster"].values())
