@@ -31,7 +31,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
     "predict": ("--frames", "8", "--rounds", "1"),
     "protocols": ("--poses", "50", "--protocols", "region"),
     "record": ("--cameras", "1", "--network", "64", "64", "--parts", "1", "--seconds", "0.5", *_SMALL),
-    "refine": ("--seeds", "1", "--steps", "2", "--start", "4", "--rounds", "0"),
+    "refine": ("--seeds", "1", "--steps", "2", "--start", "4", "--rounds", "1", "--count", "2"),
     "sessions": ("--minutes", "0.05"),
     "soak": ("--minutes", "0.1", "--parts", "3"),
     "targets": ("--short",),

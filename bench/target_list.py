@@ -268,6 +268,11 @@ def _wrong_at_no_noise(report: Report) -> float:
     return float(sum(cell[kind] for cell in cells for kind in ("late", "missed", "extra")))
 
 
+def _bars_missed(recording: str) -> Read:
+    """Of those that the calibration's own report names."""
+    return lambda report: float(sum(row["holds"] is False for row in report["recordings"][recording]))
+
+
 RUNS: Sequence[Run] = (
     Run(
         "peers-dlclive",
@@ -290,6 +295,7 @@ RUNS: Sequence[Run] = (
     Run("filters", "filters", ("--no-video",), ("recordings",)),
     Run("crop", "crop", needs=("recordings",)),
     Run("triangulation", "triangulation", beside={"aniposelib": ("--aniposelib", "{aniposelib}")}),
+    Run("calibration", "calibration", needs=("recordings",)),
     Run("decoder", "decoder", needs=("train",)),
     Run("predict", "predict", needs=("recordings",)),
     Run("soak", "soak", needs=("recordings",)),
@@ -417,6 +423,14 @@ TARGETS: Sequence[Target] = (
         lambda report: 100 * float(sum(grown := report["errors"]["20%"]["lies"]["growth"])) / len(grown),
         15,
         "%",
+    ),
+    *(
+        Target(_PARTS, f"calibration, {what}: numbers that miss their bar", "calibration", _bars_missed(recording), 0)
+        for recording, what in (
+            ("stereo", "stereo pairs of a chessboard"),
+            ("mouse", "four cameras and a mouse"),
+            ("caliscope", "four cameras, videos of an inverted board"),
+        )
     ),
     Target(
         _PARTS,

@@ -1,5 +1,6 @@
 """Active learning is played with revealed labels only, and goes on where it was."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from recordings import NAMES, dots
 from tinymodels import Tiny
 
 from poseloop.bench import refine
+from poseloop.live import cli
 from poseloop.live.types import Colour
 from poseloop.train import labels
 from poseloop.train.labels import Labels
+from poseloop.train.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,22 @@ def test_both_ways_begin_alike_and_learn_what_they_asked_for(project: Labels, tm
     assert len(learned) == 5
     refine.draw(known, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_the_command_plays_and_goes_on(project: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a trainer that knows already: two steps teach no network points that its export could be proven by."""
+    trained: list[Path] = []
+
+    def train(recipe: Recipe) -> None:
+        trained.append(recipe.out)
+        Tiny(colour=Colour.RGB, keypoints=NAMES).save(recipe.out.parent, recipe.out.name)
+
+    monkeypatch.setattr(refine, "train", train)
+    report, picture = tmp_path / "r.json", tmp_path / "curve.png"
+    words = ["bench", "refine", "--short", str(project.project), "--picture", str(picture), "--report", str(report)]
+    assert cli.main(words) == 0
+    assert json.loads(report.read_text(encoding="utf-8"))["results"]
+    assert picture.stat().st_size > 1000
+    once = len(trained)
+    assert cli.main(words) == 0
+    assert len(trained) == once > 0, "what is known is not learned again"

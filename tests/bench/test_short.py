@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import Project
-from recordings import NAMES, SIZE, dots
 from repository import ROOT
 
 from poseloop.bench.command import benchmarks
@@ -20,6 +18,7 @@ ELSEWHERE = {
     "peers.environments": "peers/test_peers.py",
     "peers.kalman": "peers/test_peers.py",
     "peers.sleapnn": "peers/test_sleapnn.py",
+    "refine": "test_refine.py",
     "targets": "test_targets.py",
     "wire": "test_wire.py",
 }
@@ -27,13 +26,11 @@ ELSEWHERE = {
 NEEDED = {
     "curves": ("curves.png",),
     "mouse4cam": ("--rig", ROOT / "docs" / "rigs" / "mouse4cam.toml"),
-    "refine": ("project", "--picture", "curve.png"),
 }
 """What has no default."""
 MARKED = {
     "closedloop": pytest.mark.firmware,
     "decoder": pytest.mark.tensorflow,
-    "refine": pytest.mark.tensorflow,
     "train": pytest.mark.tensorflow,
 }
 
@@ -49,8 +46,6 @@ def test_every_benchmark_has_a_short_mode_and_every_run_a_benchmark() -> None:
     "name", [pytest.param(name, marks=MARKED.get(name, ())) for name in benchmarks() if name not in ELSEWHERE]
 )
 def test_it_runs(name: str, data: Path, tmp_path: Path) -> None:
-    if name == "refine":
-        _project(tmp_path / "project")
     words = (*NEEDED.get(name, ()), "--short", "--report", "report.json")
     command = (sys.executable, "-m", "poseloop.live.cli", "bench", name, *words)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -59,12 +54,3 @@ def test_it_runs(name: str, data: Path, tmp_path: Path) -> None:
     assert report["versions"]["poseloop"]
     assert report["machine"]["cores"] > 0
     assert len(report) > 2, "it measured nothing"
-
-
-def _project(folder: Path) -> None:
-    made = Project(folder, keypoints=NAMES, size=SIZE)
-    for n in range(12):
-        points = [(12.0 + 2 * n, 12.0), (80.0 - 2 * n, 32.0), (12.0 + 2 * n, 50.0)]
-        made.picture(f"img{n:04d}.png", dots(points)[..., ::-1].copy())
-        made.row(f"img{n:04d}.png", dict(zip(NAMES, points, strict=True)))
-    made.csv()
