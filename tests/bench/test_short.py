@@ -13,6 +13,7 @@ from poseloop.bench.short import SHORT
 from poseloop.bench.target_list import RUNS
 
 ELSEWHERE = {
+    "calibration": "test_calibration.py",
     "limits": "test_limits.py",
     "peers.dlclive": "peers/test_peers.py",
     "peers.environments": "peers/test_peers.py",
