@@ -8,7 +8,7 @@ import pytest
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.geometry.calibration import CameraModel
-from poseloop.train.calibrate import choose, detect, findings, graph, lenses, solve, sources, world
+from poseloop.train.calibrate import choose, detect, findings, graph, lenses, solve, sources, timing, world
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import View
 from poseloop.train.calibrate.solve import Rig, Scene
@@ -86,13 +86,13 @@ def test_a_video_out_of_step_is_found_and_its_offset_suggested() -> None:
     truth = calibrating.rig()
     boards = calibrating.moments(80, step=0.15)
     scene = _scene(calibrating.sightings(truth, boards, late={"right": 2}))
-    found = findings.offsets(scene, 1)
-    assert findings.late(scene.names, found) == {"right": 2}
+    found = timing.offsets(scene, 1)
+    assert timing.late(scene.names, found) == {"right": 2}
     rig = solve.solve(scene, 60)
     words = [one.text for one in findings.verdicts(rig, findings.cameras(rig), found)]
     assert any("'right' is out of step" in text and "--offset right=2" in text for text in words)
     in_step = _scene(calibrating.sightings(truth, boards))
-    assert findings.late(in_step.names, findings.offsets(in_step, 1)) == {}
+    assert timing.late(in_step.names, timing.offsets(in_step, 1)) == {}
 
 
 def test_a_board_always_at_one_angle_is_refused_with_the_angle() -> None:
