@@ -122,7 +122,10 @@ def _other_markers(pictures: Sequence[Image], board: Board, others_see: bool) ->
     if others_see:
         counts = [len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures]
         if max(counts):
-            return f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer"
+            return (
+                f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer, and hold it "
+                "still, so that it is sharp"
+            )
         return _blank("marker", pictures)
     for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):
         for inverted in (board.inverted, not board.inverted):
@@ -173,12 +176,16 @@ def _other_size(pictures: Sequence[Image], board: Board) -> str | None:
         ((c, r) for c in range(3, 13) for r in range(3, c + 1) if {c, r} != {columns, rows}),
         key=lambda size: abs(size[0] - max(columns, rows)) + abs(size[1] - min(columns, rows)),
     )[:24]
-    found = {size: sum(_has(picture, size) for picture in some) for size in near}
-    # A part of a board is found, too, now and then: in most pictures, and the largest that is, it is the board.
-    sizes = [size for size, count in found.items() if count > len(some) / 2]
-    if not sizes:
+
+    def in_most(size: tuple[int, int]) -> bool:
+        return sum(_has(picture, size) for picture in some) > len(some) / 2
+
+    size = next(filter(in_most, near), None)
+    if size is None:
         return None
-    size = max(sizes, key=lambda size: (found[size], size[0] * size[1]))
+    # A part of a board is found, too, now and then: the board is what does not grow any more.
+    while larger := next(filter(in_most, ((size[0] + c, size[1] + r) for c, r in ((1, 1), (1, 0), (0, 1)))), None):
+        size = larger
     return (
         f"a chessboard of {size[0]} x {size[1]} inner corners is found, not {columns} x {rows}: count its inner "
         "corners, and correct squares or corners in the board file (it has one square more than corners each way)"

@@ -32,7 +32,7 @@ _LEAST_PX = 0.5
 _BAD_VIEW = 4.0
 """Times its camera's usual error, and more than `_BAD_PX`: a view whose median is above it is removed whole."""
 _BAD_PX = 1.0
-_GIVEN_PX = 0.6
+_GIVEN_PX = 0.4
 """A given lens that misses its camera's corners by less is not doubted."""
 _GIVEN = 3.0
 """Times the error of an estimated one: a given lens that errs more is not this camera's."""

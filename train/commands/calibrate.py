@@ -218,6 +218,7 @@ class _Calibrate:
         self._arguments = arguments
         self._kind = kind
         self._start = time.perf_counter()
+        world.check(arguments.world)
         self._board: Board = boards.load(arguments.board)
         self._sources: list[Source] = sources.parse(arguments.source)
         self._names = [source.camera for source in self._sources]
