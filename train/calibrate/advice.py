@@ -123,8 +123,8 @@ def _other_markers(pictures: Sequence[Image], board: Board, others_see: bool) ->
         counts = [len(markers(255 - picture if board.inverted else picture, board.dictionary)) for picture in pictures]
         if max(counts):
             return (
-                f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer, and hold it "
-                "still, so that it is sharp"
+                f"at most {max(counts)} markers are seen at a time, too few: show more of the board, nearer, and hold "
+                "it still, so that it is sharp"
             )
         return _blank("marker", pictures)
     for name in dict.fromkeys([board.dictionary, "4X4_1000", "5X5_1000", "6X6_1000", "7X7_1000", "ARUCO_ORIGINAL"]):

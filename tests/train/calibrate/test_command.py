@@ -264,7 +264,7 @@ def test_a_lens_for_another_size_and_unknown_cameras_are_refused(
     assert "no camera 'moon'" in capsys.readouterr().err
     assert _run(tmp_path, text[1])[0] == 1
     assert "--board is missing" in capsys.readouterr().err
-    text[0].write_text(text[0].read_text().replace("cameras.", "cameras.cam_"))
+    text[0].write_text(text[0].read_text().replace('cameras."', 'cameras."cam_'))
     assert _run(tmp_path, text[1], "--board", board, "--given", text[0])[0] == 1
     assert "has lenses of cam_left, cam_mid, cam_right, but the pictures are of left, mid, right" in (
         capsys.readouterr().err
