@@ -36,7 +36,7 @@ _SHARED = 10
 _FOCAL = 0.02
 _OUT = 0.05
 _MANY = 0.3
-_WHOLE = 0.15
+_WHOLE = 0.25
 """Frames by which a time may miss a whole number of them and still be called one."""
 _NONSENSE = 0.02
 """Of the picture's longer side."""

@@ -118,7 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
     if bool(arguments.source) == (arguments.live is not None):
         raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")
-    _need_folders(arguments)
+    for file in (arguments.out, arguments.report):
+        if file is not None:
+            reports.check_target(file)  # before the work, not after it
     if arguments.repair is not None:
         return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
@@ -148,15 +150,6 @@ def _print_board(arguments: argparse.Namespace) -> int:
     print(sheet.draw(boards.load(board_file), sheet_file))
     print(f"{board_file}: says what it is, for --board; correct square_mm by what you measure on the print")
     return 0
-
-
-def _need_folders(arguments: argparse.Namespace) -> None:
-    """Say before the work, not after it, that a result cannot be written."""
-    for option, file in (("--out", arguments.out), ("--report", arguments.report)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise ConfigError(f"{option} {file}: there is no folder {file.parent}; make it first")
-        if file is not None and file.is_dir():
-            raise ConfigError(f"{option} {file}: expected the name of a file, but it is a folder")
 
 
 def _film(arguments: argparse.Namespace) -> Path:
