@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from poseloop.live.geometry import Calibration
 from poseloop.live.geometry.calibration import CameraModel
@@ -59,6 +61,20 @@ def moments(count: int, seed: int = 0, tilt_deg: float = 35.0, step: float = 1.0
         R = cv2.Rodrigues(turn)[0]
         out.append(Moment(R, shift - R @ CHARUCO.points.mean(axis=0)))
     return out
+
+
+def walk(seconds: float, seed: int = 0) -> Callable[[float], Moment]:
+    """The board on a smooth way, to another place each second."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(seconds + 3)
+    limit = 0.8 * np.array([0.6, 0.6, 1.0, 200, 150, 120])
+    way = CubicSpline(times - 1, rng.uniform(-limit, limit, (len(times), 6)))
+
+    def at(time: float) -> Moment:
+        turn = cv2.Rodrigues(way(time)[:3])[0]
+        return Moment(turn, way(time)[3:] - turn @ CHARUCO.points.mean(axis=0))
+
+    return at
 
 
 def sightings(

@@ -195,6 +195,25 @@ class Detector:
         # A single row of corners has no plane.
         return found if np.linalg.svd(places - places.mean(axis=0), compute_uv=False)[1] > 0.9 else None
 
+    def marker_share(self, picture: Image) -> float | None:
+        """Side of a ChArUco's markers in shares of its squares', as a grey picture has it; None if it does not tell."""
+        picture = 255 - picture if self.board.inverted else picture
+        xy, numbers, outlines, _ = self._charuco.detectBoard(picture)
+        if numbers is None or len(numbers) < 6 or not outlines:
+            return None
+        plane = self.board.points[numbers.reshape(-1), :2] / self.board.square_mm
+        homography, _ = cv2.findHomography(xy.reshape(-1, 2), plane, cv2.RANSAC, 0.1)
+        if homography is None:
+            return None
+        # Outlines lie a pixel inside of the markers: too much for a small one.
+        sides = np.linalg.norm(np.diff(np.asarray(outlines, np.float32).reshape(-1, 4, 2), axis=1), axis=-1)
+        half = int(np.clip(0.06 * np.median(sides), 2, 5))
+        exact = cv2.cornerSubPix(
+            picture, np.asarray(outlines, np.float32).reshape(-1, 1, 2), (half, half), (-1, -1), _SUBPIX
+        )
+        flat = cv2.perspectiveTransform(exact.astype(np.float64), homography).reshape(-1, 4, 2)
+        return float(np.median(np.linalg.norm(flat - np.roll(flat, 1, axis=1), axis=-1)))
+
     def _of_charuco(self, picture: Image) -> Found | None:
         xy, numbers, _, _ = self._charuco.detectBoard(picture)
         if numbers is None or len(numbers) < 6:

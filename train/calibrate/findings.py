@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +9,20 @@ from typing import Any
 import numpy as np
 
 from poseloop.live.errors import CalibrationError
-from poseloop.train.calibrate import choose, graph
+from poseloop.train.calibrate import choose, graph, timing
 from poseloop.train.calibrate.board import Board, Float64
 from poseloop.train.calibrate.detect import Sightings
 from poseloop.train.calibrate.geometry import compose, inverse, normalise, skew
 from poseloop.train.calibrate.lenses import Lens
-from poseloop.train.calibrate.solve import Rig, Scene
+from poseloop.train.calibrate.solve import Rig
 
 __all__ = [
     "Verdict",
     "cameras",
     "coverage",
     "epipolar",
-    "late",
     "of_board",
-    "offsets",
+    "out_of_step",
     "refuse_nonsense",
     "tilts",
     "verdicts",
@@ -38,10 +36,10 @@ _SHARED = 10
 _FOCAL = 0.02
 _OUT = 0.05
 _MANY = 0.3
+_WHOLE = 0.25
+"""Frames by which a time may miss a whole number of them and still be called one."""
 _NONSENSE = 0.02
 """Of the picture's longer side."""
-_REACH = 15
-"""Moments by which videos are moved against each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,42 +138,6 @@ def worst(rig: Rig, most: int, of_one: int) -> list[tuple[str, int, float]]:
     return some[:most]
 
 
-def offsets(scene: Scene, every: int) -> list[dict[str, Any]]:
-    """Which pairs of videos fit better when one is moved in time: the shift that fits best, and both errors."""
-    lens = np.array([one.values for one in scene.lenses])
-    fisheye = [one.fisheye for one in scene.lenses]
-    out = []
-    for pair in scene.pairs:
-        errors = graph.in_step(pair, scene.sightings, scene.poses, scene.board, lens, fisheye, _REACH, every)
-        if 0 not in errors:
-            continue
-        best = min(errors, key=lambda shift: errors[shift])
-        out.append(
-            {
-                "cameras": [scene.names[pair.first], scene.names[pair.second]],
-                "error_px": {str(shift): _rounded(error) for shift, error in errors.items()},
-                "best": best if errors[best] < 0.7 * errors[0] and errors[0] > 1.0 else 0,
-            }
-        )
-    return out
-
-
-def late(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """By how many moments each camera is behind most of the others; only those that are."""
-    behind = {names[0]: 0}
-    for _ in names:
-        for entry in found:
-            one, two = entry["cameras"]
-            # A pair's shift is that of its second camera.
-            if one in behind and two not in behind:
-                behind[two] = behind[one] + entry["best"]
-            elif two in behind and one not in behind:
-                behind[one] = behind[two] - entry["best"]
-    # The time that most cameras share; of two that differ, the first one's.
-    usual = Counter(behind.values()).most_common(1)[0][0]
-    return {name: shift - usual for name, shift in behind.items() if shift != usual}
-
-
 def of_board(names: Sequence[str], found: Mapping[str, tuple[int, int]], board: Board) -> list[Verdict]:
     """Cameras that never saw the board."""
     return [
@@ -224,22 +186,49 @@ def _of_lens(camera: Sightings, lens: Lens, angle: Float64, focal_spread: float)
     return out
 
 
-def _out_of_step(names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Cameras whose pictures fit the others' better at another moment; ``steps`` from `offsets`."""
+def out_of_step(names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """Cameras whose pictures fit the others' better at another moment; ``steps`` from `timing.offsets`."""
     out = []
-    for name, shift in late(names, steps).items():
-        fits = [entry for entry in steps if name in entry["cameras"] and entry["best"]]
-        before = np.median([entry["error_px"]["0"] for entry in fits])
-        after = np.median([entry["error_px"][str(entry["best"])] for entry in fits])
+    lost = timing.lost(steps)
+    for name, changes in lost.items():
+        where = ", ".join(
+            f"from its frame {frame} on it is {_frames(by)} {'later' if by > 0 else 'earlier'} than before"
+            for frame, by in changes
+        )
         out.append(
             Verdict(
                 "bad",
-                f"camera {name!r} is out of step: its picture {abs(shift)} {'later' if shift > 0 else 'earlier'} fits "
-                f"the others better ({after:.2f} px instead of {before:.2f} px). Trigger the cameras together, or "
-                f"calibrate with --offset {name}={shift}",
+                f"camera {name!r} loses its step: {where}. Frames were lost there (in this video if it is earlier, in "
+                "the others if it is later): film again, or give only the part before it",
             )
         )
+    for name, shift in timing.late(names, steps).items():
+        fits = [entry["fit_px"] for entry in steps if name in entry["cameras"] and entry["behind"]]
+        if name in lost or not fits:
+            continue
+        before, after = np.median(fits, axis=0)
+        whole = round(shift)
+        text = (
+            f"camera {name!r} is out of step: it is {_frames(shift)} {'late' if shift > 0 else 'early'} (its picture "
+            f"that much {'later' if shift > 0 else 'earlier'} fits the others by {after:.2f} px instead of "
+            f"{before:.2f} px). "
+        )
+        if abs(shift - whole) <= _WHOLE:
+            text += f"Trigger the cameras together, or calibrate with --offset {name}={whole}"
+        else:
+            text += (
+                "No --offset in whole frames mends it: trigger the cameras together, or hold the board still for a "
+                "moment wherever you show it, and give pictures of these moments alone"
+            )
+        out.append(Verdict("bad" if before > _BAD_PX or abs(shift) > 0.5 else "warning", text))
     return out
+
+
+def _frames(count: float) -> str:
+    """A number of frames in words, without its sign."""
+    count = abs(count)
+    number = f"{round(count)}" if abs(count - round(count)) <= _WHOLE else f"{count:.1f}"
+    return f"{number} {'frame' if number == '1' else 'frames'}"
 
 
 def refuse_nonsense(
@@ -250,7 +239,7 @@ def refuse_nonsense(
     Args:
         names: of the cameras.
         numbers: from `cameras`.
-        steps: from `offsets`.
+        steps: from `timing.offsets`.
 
     Raises:
         CalibrationError: names those cameras, and by how much they miss the corners.
@@ -262,7 +251,7 @@ def refuse_nonsense(
     }
     if missed:
         words = ", ".join(f"camera {name!r} misses {what}" for name, what in missed.items())
-        why = [verdict.text for verdict in _out_of_step(names, steps)]
+        why = [verdict.text for verdict in out_of_step(names, steps)]
         words = (
             f"the cameras contradict each other wherever they are placed: {words}. Is one of them mirrored (by a "
             "mirror or a setting), or do the pictures show different moments? Every camera by itself can be explained"
@@ -270,9 +259,14 @@ def refuse_nonsense(
         raise CalibrationError("\n".join([words, *why]))
 
 
-def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """All that a person should know, the worst first."""
-    out: list[Verdict] = []
+def verdicts(
+    rig: Rig,
+    numbers: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
+    before: Sequence[Verdict] = (),
+) -> list[Verdict]:
+    """All that a person should know, the worst first, with what was known ``before``."""
+    out = list(before)
     scene = rig.scene
     for c, name in enumerate(scene.names):
         row = numbers[name]
@@ -322,7 +316,7 @@ def verdicts(rig: Rig, numbers: Mapping[str, Mapping[str, Any]], steps: Sequence
                     f"between {name} and {partner}",
                 )
             )
-    out.extend(_out_of_step(scene.names, steps))
+    out.extend(out_of_step(scene.names, steps))
     if not rig.rigid:
         out.append(
             Verdict(

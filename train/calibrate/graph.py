@@ -17,7 +17,7 @@ from poseloop.train.calibrate.detect import Sightings
 from poseloop.train.calibrate.geometry import Motion, compose, inverse, project, transform
 from poseloop.train.calibrate.lenses import board_pose
 
-__all__ = ["Pair", "Poses", "board_in_world", "groups", "in_step", "pairs", "poses", "tree"]
+__all__ = ["Pair", "Poses", "best", "board_in_world", "groups", "moved", "pairs", "poses", "spaced", "tree"]
 
 Poses = Mapping[int, Sequence[tuple[Motion, float]]]
 """Moment → where the board is, seen from one camera: both answers with their errors in px."""
@@ -52,7 +52,7 @@ def poses(sightings: Sightings, board: Board, lens: Float64, fisheye: bool) -> P
     return out
 
 
-def _score(
+def moved(
     motion: Motion,
     moments: Sequence[int],
     shift: int,
@@ -62,7 +62,18 @@ def _score(
     lens: Float64,
     fisheye: bool,
 ) -> Float64:
-    """(moments,) px: how far the board, moved over from one camera, is from where the other one sees it."""
+    """(moments,) px: how far the board, moved over from one camera, is from where the other one sees it.
+
+    Args:
+        motion: from the one camera's frame to the other's.
+        moments: of the one camera, at which it saw the board.
+        shift: the other's moment minus the one's.
+        near: the one's poses of the board.
+        far: the other's views; at all of the shifted moments.
+        board: what was seen.
+        lens: the other's.
+        fisheye: whether that is one.
+    """
     out = np.empty(len(moments))
     for row, moment in enumerate(moments):
         view = far.views[moment + shift]
@@ -76,31 +87,51 @@ def _score(
     return out
 
 
-def _spaced(items: Sequence[int], most: int) -> list[int]:
+def spaced(items: Sequence[int], most: int) -> list[int]:
+    """At most so many of the items, at equal distances."""
     return [items[k] for k in np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))]
 
 
-def _best(
-    shared: Sequence[int],
-    shift: int,
+def best(
     near: Poses,
     far: Poses,
     sightings: Sightings,
     board: Board,
     lens: Float64,
     fisheye: bool,
+    shared: Sequence[int],
+    shift: int = 0,
     most: int = _MOST,
+    level: float = 50.0,
 ) -> tuple[Motion, float] | None:
-    moments = _spaced(shared, most)
-    best: tuple[Motion, float] | None = None
+    """Of all motions between two cameras that a single moment says, the one that suits the moments best.
+
+    Args:
+        near: one camera's poses of the board.
+        far: the other's.
+        sightings: the other's views.
+        board: what was seen.
+        lens: the other's.
+        fisheye: whether that is one.
+        shared: moments of the one camera; the other saw the board at all of them, shifted.
+        shift: the other's moment minus the one's.
+        most: so many of them are tried.
+        level: percentile of the moments' errors that judges; less than 50 where few are known to fit.
+
+    Returns:
+        The motion from the one camera's frame to the other's, and that percentile in px.
+    """
+    moments = spaced(shared, most)
+    out: tuple[Motion, float] | None = None
     for moment in moments:
         for there, _ in far[moment + shift]:
             for here, _ in near[moment]:
                 motion = compose(there, inverse(here))
-                error = float(np.median(_score(motion, moments, shift, near, sightings, board, lens, fisheye)))
-                if best is None or error < best[1]:
-                    best = motion, error
-    return best
+                errors = moved(motion, moments, shift, near, sightings, board, lens, fisheye)
+                error = float(np.percentile(errors, level, method="higher"))  # not between two: one may be infinite
+                if out is None or error < out[1]:
+                    out = motion, error
+    return out
 
 
 def pairs(
@@ -113,9 +144,9 @@ def pairs(
             shared = sorted(set(all_poses[a]) & set(all_poses[b]))
             if not shared:
                 continue
-            best = _best(shared, 0, all_poses[a], all_poses[b], sightings[b], board, lens[b], fisheye[b])
-            if best is not None and np.isfinite(best[1]):
-                out.append(Pair(a, b, tuple(shared), *best))
+            found = best(all_poses[a], all_poses[b], sightings[b], board, lens[b], fisheye[b], shared)
+            if found is not None and np.isfinite(found[1]):
+                out.append(Pair(a, b, tuple(shared), *found))
     return out
 
 
@@ -160,7 +191,7 @@ def board_in_world(
 ) -> tuple[Motion, float] | None:
     """Where the board was at a moment: the answer of one camera that suits all of them best, with its error in px."""
     seers = [c for c in cameras if moment in all_poses[c]]
-    best: tuple[Motion, float] | None = None
+    suited: tuple[Motion, float] | None = None
     for c in seers:
         for pose, _ in all_poses[c][moment]:
             world = compose(inverse(cameras[c]), pose)
@@ -174,35 +205,6 @@ def board_in_world(
                 uv, _, _ = project(lens[other], fisheye[other], x)
                 errors.append(float(np.median(np.linalg.norm(uv - view.xy, axis=1))))
             error = float(np.mean(errors))
-            if np.isfinite(error) and (best is None or error < best[1]):
-                best = world, error
-    return best
-
-
-def in_step(
-    pair: Pair,
-    sightings: Sequence[Sightings],
-    all_poses: Sequence[Poses],
-    board: Board,
-    lens: Float64,
-    fisheye: Sequence[bool],
-    reach: int,
-    every: int = 1,
-) -> dict[int, float]:
-    """How well two cameras agree when one is moved against the other in time.
-
-    Returns:
-        Shift in moments (the second camera's moment minus the first's) → median error in px. Two videos in step have
-        their least error at 0.
-    """
-    a, b = pair.first, pair.second
-    out = {}
-    for step in range(-reach, reach + 1):
-        shift = step * every
-        shared = sorted(moment for moment in all_poses[a] if moment + shift in all_poses[b])
-        if len(shared) < 8:
-            continue
-        best = _best(shared, shift, all_poses[a], all_poses[b], sightings[b], board, lens[b], fisheye[b], most=12)
-        if best is not None:
-            out[shift] = best[1]
-    return out
+            if np.isfinite(error) and (suited is None or error < suited[1]):
+                suited = world, error
+    return suited

@@ -19,7 +19,7 @@ from poseloop.train.calibrate.bundle import CAMERA, Observations, Prior, State
 from poseloop.train.calibrate.detect import Sightings, View
 from poseloop.train.calibrate.geometry import LENS, Motion, normalise, pnp, project, transform
 
-__all__ = ["Lens", "board_pose", "estimate", "free_lens", "prior"]
+__all__ = ["Lens", "board_pose", "estimate", "free_lens", "miss", "prior"]
 
 _FEWEST = 4
 """Views from which a lens is estimated at all."""
@@ -82,6 +82,12 @@ def board_pose(view: View, board: Board, lens: Float64, fisheye: bool) -> list[t
         uv, _, _ = project(lens, fisheye, transform(motion, plane))
         out.append((motion, float(np.median(np.linalg.norm(uv - view.xy, axis=1)))))
     return sorted(out, key=lambda pair: pair[1])
+
+
+def miss(sightings: Sightings, board: Board, lens: Lens) -> float:
+    """By how much a lens misses the corners of its camera's own views, each of them alone: median, px."""
+    answers = [board_pose(view, board, lens.values, lens.fisheye) for view in sightings.views.values()]
+    return float(np.median([found[0][1] if found else np.inf for found in answers]))
 
 
 def estimate(sightings: Sightings, chosen: Sequence[int], board: Board, fisheye: bool) -> Lens:

@@ -32,6 +32,10 @@ _LEAST_PX = 0.5
 _BAD_VIEW = 4.0
 """Times its camera's usual error, and more than `_BAD_PX`: a view whose median is above it is removed whole."""
 _BAD_PX = 1.0
+_GIVEN_PX = 0.4
+"""A given lens that misses its camera's corners by less is not doubted."""
+_GIVEN = 3.0
+"""Times the error of an estimated one: a given lens that errs more is not this camera's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def lenses_of(
         step: called after each camera.
 
     Raises:
-        CalibrationError: names every camera whose lens cannot be estimated.
+        CalibrationError: names every camera whose lens cannot be estimated, or whose given lens is another one's.
     """
     out, faults = [], []
     for camera, wide in zip(sightings, fisheye, strict=True):
@@ -113,6 +117,8 @@ def lenses_of(
                 lens = lenses.estimate(views, choose.for_lens(views, board, _LENS_VIEWS), board, wide)
             except CalibrationError as error:
                 faults.append(str(error))
+        elif (words := _of_another(camera, board, lens, wide)) is not None:
+            faults.append(words)
         if lens is not None:
             out.append(lens)
         if step is not None:
@@ -120,6 +126,26 @@ def lenses_of(
     if faults:
         raise CalibrationError("\n".join(faults))
     return out
+
+
+def _of_another(camera: Sightings, board: Board, given: Lens, wide: bool) -> str | None:
+    """Say if a given lens cannot be this camera's: one that is estimated explains its views many times better."""
+    error = lenses.miss(camera, board, given) if camera.views else 0.0
+    if error < _GIVEN_PX:
+        return None
+    try:
+        own = lenses.estimate(camera, choose.for_lens(camera, board, _LENS_VIEWS), board, wide)
+    except CalibrationError:
+        return None
+    better = lenses.miss(camera, board, own)
+    if better * _GIVEN > error:
+        return None
+    return (
+        f"camera {camera.camera!r}: the given lens (focal length {given.values[0]:.0f} px"
+        f"{', fisheye' if given.fisheye else ''}) misses the board by {error:.2f} px in this camera's own pictures; "
+        f"one estimated from them ({own.values[0]:.0f} px{', fisheye' if wide else ''}) by {better:.2f} px: it is "
+        "another camera's, of another model, or zoom or focus were changed. Leave this camera out of the --given file"
+    )
 
 
 def _together(camera: Sightings, more: Sightings | None) -> Sightings:

@@ -11,7 +11,7 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -21,10 +21,12 @@ from poseloop.live.errors import DataError
 from poseloop.live.types import Colour, Image
 from poseloop.train import pictures
 
-__all__ = ["Source", "find", "parse"]
+__all__ = ["Source", "check_numbers", "find", "late", "parse", "unlike_rates"]
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 _VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm"}
+_RATES = 1.02
+"""Frame rates that differ by a larger factor are told."""
 _NUMBERED = re.compile(r"^(.*?)[-_ .]*(\d+)$")
 
 
@@ -53,8 +55,20 @@ class Source:
                 return int(stream.frames)
             return sum(1 for _ in container.demux(stream) if _.size)
 
+    def rate(self) -> float | None:
+        """Frames a second that a video says it has; None where moments are known otherwise.
+
+        Raises:
+            DataError: the video cannot be read.
+        """
+        if self.video is None or self.moments is not None:
+            return None
+        with _opened(self.video) as container:
+            rate = container.streams.video[0].average_rate
+            return float(rate) if rate else None
+
     def frames(self, every: int = 1) -> Iterator[tuple[int, Image]]:
-        """Give (moment, grey picture (H, W)) of all moments that ``every`` divides.
+        """Give (moment, grey picture (H, W)): each ``every``-th picture, or a video's moments that ``every`` divides.
 
         Raises:
             DataError: a picture or the video cannot be read.
@@ -62,7 +76,7 @@ class Source:
         if self.video is None:
             for place, (moment, file) in enumerate(sorted(self.files.items())):
                 if place % every == 0:
-                    yield moment, pictures.read(file, Colour.GREY)
+                    yield moment, _read(file)
             return
         with _opened(self.video) as container:
             stream = container.streams.video[0]
@@ -78,19 +92,74 @@ class Source:
     def picture(self, moment: int) -> Image:
         """Read one moment's picture again, for a report."""
         if self.video is None:
-            return pictures.read(self.files[moment], Colour.GREY)
+            return _read(self.files[moment])
         return next(picture for number, picture in self.frames() if number == moment)
 
     def name_of(self, moment: int) -> str:
         """What to call that picture in a message."""
-        return f"{self.video.name}, frame {moment}" if self.video is not None else self.files[moment].name
+        if self.video is None:
+            return self.files[moment].name
+        numbers = {} if self.moments is None else {when: number for number, when in self.moments.items()}
+        return f"{self.video.name}, frame {numbers.get(moment, moment)}"
+
+
+def late(source: Source, frames: int) -> Source:
+    """The same pictures, each at the moment that was so many frames earlier.
+
+    Raises:
+        DataError: the video cannot be read.
+    """
+    if source.video is None:
+        return replace(source, files={moment - frames: file for moment, file in source.files.items()})
+    moments = dict(enumerate(range(source.length()))) if source.moments is None else source.moments
+    return replace(source, moments={number: moment - frames for number, moment in moments.items()})
+
+
+def check_numbers(found: Sequence[Source]) -> None:
+    """See that cameras' pictures have numbers in common, where all are pictures.
+
+    Raises:
+        DataError: names a camera that has none of the others' numbers, and both ranges.
+    """
+    numbers = {source.camera: set(source.files) for source in found if source.files}
+    for name, own in numbers.items():
+        others = set().union(*(other for key, other in numbers.items() if key != name))
+        if others and own.isdisjoint(others) and len(numbers) == len(found):
+            raise DataError(
+                f"camera {name!r}: none of its pictures (numbers {min(own)} to {max(own)}) has the number of a picture "
+                f"of another camera ({min(others)} to {max(others)}): pictures of one moment need the same number at "
+                "the end of their names, and cameras have to see the board at the same moments. --offset moves a "
+                "camera's numbers"
+            )
+
+
+def unlike_rates(found: Sequence[Source]) -> str | None:
+    """Say if videos whose frames belong together by their place have different frame rates."""
+    rates = {source.camera: rate for source in found if (rate := source.rate())}
+    if not rates or max(rates.values()) <= _RATES * min(rates.values()):
+        return None
+    listed = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+    return (
+        f"the videos have different frame rates ({listed} a second), but the n-th frame of each is taken for one "
+        "moment: record with one rate, or make videos that hold one frame for each moment"
+    )
+
+
+def _read(file: Path) -> Image:
+    try:
+        return pictures.read(file, Colour.GREY)
+    except DataError as error:
+        raise DataError(f"{error}; copy it again, or take it out of the folder") from error
 
 
 def _opened(file: Path) -> av.container.InputContainer:
     try:
         container = av.open(str(file))
     except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{file}: expected a video, but it cannot be opened: {error}") from error
+        raise DataError(
+            f"{file}: expected a video, but it cannot be opened ({error}): was it cut off, or not closed? Copy or "
+            "record it again"
+        ) from error
     if not container.streams.video:
         container.close()
         raise DataError(f"{file}: expected a video, but there are no pictures in it")

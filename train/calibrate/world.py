@@ -15,7 +15,7 @@ from poseloop.train.calibrate.board import Float64
 from poseloop.train.calibrate.geometry import Motion, inverse, normalise
 from poseloop.train.calibrate.solve import Rig
 
-__all__ = ["calibration", "frame", "triangulated"]
+__all__ = ["calibration", "check", "frame", "triangulated"]
 
 _UP = np.diag([1.0, -1.0, -1.0])
 """From the board's axes to the world's: x along its rows, y up its columns, z out of the printed face."""
@@ -45,6 +45,21 @@ def calibration(rig: Rig, world: Motion) -> Calibration:
     )
 
 
+def check(words: str) -> None:
+    """See that words can mean a world, before there is a rig.
+
+    Raises:
+        CalibrationError: they cannot, or name a file that is not there.
+    """
+    kind, _, rest = words.partition(":")
+    if not (words in ("camera", "board") or (kind in ("board", "floor", "points") and rest)):
+        raise CalibrationError(
+            f"--world: expected camera, board, board:MOMENT, floor:MOMENT,… or points:FILE.toml, but got {words!r}"
+        )
+    if kind == "points" and not Path(rest).is_file():
+        raise CalibrationError(f"--world: {rest}: there is no such file")
+
+
 def frame(rig: Rig, words: str) -> tuple[Motion, str]:
     """From the first camera's coordinates to the world that was asked for, and that world in words.
 
@@ -55,8 +70,9 @@ def frame(rig: Rig, words: str) -> tuple[Motion, str]:
     Raises:
         CalibrationError: the board was not seen at such a moment, or the points are no triangle.
     """
+    check(words)
     kind, _, rest = words.partition(":")
-    if kind == "camera" and not rest:
+    if kind == "camera":
         return (np.eye(3), np.zeros(3)), f"origin and axes of camera {rig.scene.names[0]!r}: z along its view"
     if kind == "board":
         counts = np.bincount(rig.seen.block, minlength=len(rig.moments))
@@ -68,11 +84,7 @@ def frame(rig: Rig, words: str) -> tuple[Motion, str]:
         )
     if kind == "floor":
         return _floor(rig, _blocks(rig, rest)), f"floor: z = 0 where the board lay at moment {rest}, z up"
-    if kind == "points":
-        return _points(rig, Path(rest)), f"three points of {rest}: origin, a point on x, a point in the xy plane"
-    raise CalibrationError(
-        f"--world: expected camera, board, board:MOMENT, floor:MOMENT,… or points:FILE.toml, but got {words!r}"
-    )
+    return _points(rig, Path(rest)), f"three points of {rest}: origin, a point on x, a point in the xy plane"
 
 
 def _blocks(rig: Rig, text: str) -> list[int]:

@@ -14,7 +14,20 @@ import numpy as np
 
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
-from poseloop.train.calibrate import advice, detect, findings, formats, live, page, repair, sheet, solve, sources, world
+from poseloop.train.calibrate import (
+    advice,
+    detect,
+    findings,
+    formats,
+    live,
+    page,
+    repair,
+    sheet,
+    solve,
+    sources,
+    timing,
+    world,
+)
 from poseloop.train.calibrate import board as boards
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import Sightings
@@ -30,6 +43,8 @@ HELP = "make camera models from pictures or videos of a printed board"
 
 _SEARCHED = 300
 """Pictures of a camera that are searched, unless --every says otherwise."""
+_WHOLE = 0.9
+"""Share of a video's frames that have to be there."""
 _LIKELY = 0.2
 """--repair: points with a lower score count as not seen. SLEAP gives none below it, and half of its good ones are below
 0.6; DeepLabCut's likelihoods are near 0 or near 1."""
@@ -103,6 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
     kind: str = arguments.format or ("opencv" if arguments.out.suffix in (".yaml", ".yml") else "poseloop")
     if bool(arguments.source) == (arguments.live is not None):
         raise ConfigError("expected pictures or videos of the board, or --live RIG.toml: one of the two")
+    for file in (arguments.out, arguments.report):
+        if file is not None:
+            reports.check_target(file)  # before the work, not after it
     if arguments.repair is not None:
         return _repair(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
@@ -193,6 +211,7 @@ class _Calibrate:
         self._arguments = arguments
         self._kind = kind
         self._start = time.perf_counter()
+        world.check(arguments.world)
         self._board: Board = boards.load(arguments.board)
         self._sources: list[Source] = sources.parse(arguments.source)
         self._names = [source.camera for source in self._sources]
@@ -200,6 +219,11 @@ class _Calibrate:
         self._verdicts: list[Verdict] = []
         self._plots = arguments.plots or arguments.out.with_name(f"{arguments.out.stem}_report")
         self._title = f"Calibration of {', '.join(self._names)}"
+        shifts = self._shifts()
+        self._sources = [
+            sources.late(source, shifts[source.camera]) if source.camera in shifts else source
+            for source in self._sources
+        ]
         unknown = set(arguments.fisheye) - {*self._names, "all"}
         if unknown:
             raise ConfigError(f"--fisheye: there is no camera {min(unknown)!r}; there are {', '.join(self._names)}")
@@ -208,30 +232,36 @@ class _Calibrate:
         """Do all of it."""
         arguments = self._arguments
         print(f"{self._board.words}; cameras {', '.join(self._names)}")
+        sources.check_numbers(self._sources)
         try:
+            if (words := sources.unlike_rates(self._sources)) is not None:
+                self._verdicts.append(Verdict("warning", words))
             self._sightings = self._look(self._sources)
             self._need_board()
             known = self._lenses()
             scene = solve.relate(self._sightings, self._board, known)
             if len(scene.groups) > 1:
                 self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
-                self._fail()
+                self._fail_if_bad()
             # Pictures that are left out, one of so many, would leave nothing to move them by.
             movable = self._every == 1 or all(source.video for source in self._sources)
-            steps = findings.offsets(scene, self._every) if movable else []
+            steps = timing.offsets(scene, self._every) if movable else []
             with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
             numbers = findings.cameras(rig)
             findings.refuse_nonsense(scene.names, numbers, steps)
             frame = world.frame(rig, arguments.world)
         except CalibrationError as error:
-            if not self._verdicts:
-                self._verdicts = [Verdict("bad", line) for line in str(error).splitlines()]
+            if not any(verdict.level == "bad" for verdict in self._verdicts):
+                self._verdicts += [Verdict("bad", line) for line in str(error).splitlines()]
+            for verdict in self._verdicts:
+                if verdict.level == "warning":
+                    print(f"warning: {verdict.text}", file=sys.stderr)
             self._reports({})
             raise
         cameras = world.calibration(rig, frame[0])
         pairs = findings.epipolar(rig)
-        self._verdicts += findings.verdicts(rig, numbers, steps)
+        self._verdicts = findings.verdicts(rig, numbers, steps, self._verdicts)
         formats.write(cameras, arguments.out, self._kind)
         self._print(numbers)
         self._reports(
@@ -271,14 +301,23 @@ class _Calibrate:
         self._every = self._arguments.every or max(1, max(lengths) // _SEARCHED)
         if self._every < 1:
             raise ConfigError(f"--every: expected at least 1, but got {self._every}")
-        shifts = self._shifts()
+        # Where cameras have not the same pictures, each Nth of their own would be other moments.
+        wanted = set(sorted({moment for source in found for moment in source.files})[:: self._every])
         out = []
         with Progress("board", sum(-(-length // self._every) for length in lengths)) as progress:
-            for source in found:
-                sightings = detect.look(source, self._board, self._every, progress.step)
-                shift = shifts.get(source.camera, 0)
-                views = {moment - shift: view for moment, view in sightings.views.items()}
-                out.append(replace(sightings, views=views))
+            for source, length in zip(found, lengths, strict=True):
+                some = replace(source, files={m: file for m, file in source.files.items() if m in wanted})
+                sightings = detect.look(some, self._board, self._every if source.video else 1, progress.step)
+                read = sightings.looked * self._every
+                if source.video and read + self._every < _WHOLE * (len(source.moments) if source.moments else length):
+                    self._verdicts.append(
+                        Verdict(
+                            "warning",
+                            f"camera {source.camera!r}: about {read} of {length} frames of {source.video} could be "
+                            "read: it is damaged, or was cut off; copy or record it again",
+                        )
+                    )
+                out.append(sightings)
         return out
 
     def _shifts(self) -> dict[str, int]:
@@ -306,15 +345,17 @@ class _Calibrate:
             some = [picture for _, picture in _evenly(self._sources[seen], advice.MOST)]
             if (words := advice.too_small(some, self._board)) is not None:
                 self._verdicts.append(Verdict("bad", words))
+            if (words := advice.other_sides(some, self._board)) is not None:
+                self._verdicts.append(Verdict("warning", words))
             for k in blind:
                 some = [picture for _, picture in _evenly(self._sources[k], advice.MOST)]
                 words = advice.why_not_found(some, self._board, others_see=True)
                 self._verdicts.append(Verdict("bad", f"camera {self._names[k]!r}: {words}"))
-        if self._verdicts:
-            self._fail()
+        self._fail_if_bad()
 
-    def _fail(self) -> None:
-        raise CalibrationError("\n".join(verdict.text for verdict in self._verdicts))
+    def _fail_if_bad(self) -> None:
+        if any(verdict.level == "bad" for verdict in self._verdicts):
+            raise CalibrationError("\n".join(one.text for one in self._verdicts if one.level == "bad"))
 
     def _lenses(self) -> list[Lens]:
         arguments = self._arguments
@@ -329,8 +370,14 @@ class _Calibrate:
                         f"but its pictures have {sightings.size[0]} x {sightings.size[1]}"
                     )
                 given[camera.name] = formats.lens_of(camera)
+            if not given:
+                raise CalibrationError(
+                    f"{arguments.given}: has lenses of {', '.join(known.names)}, but the pictures are of "
+                    f"{', '.join(self._names)}: no name is the same. Rename the folders or videos, or the cameras in "
+                    "the file, or leave out --given"
+                )
             left = [name for name in self._names if name not in given]
-            print(f"lenses of {arguments.given}: {', '.join(given) or 'none of these cameras'}", file=sys.stderr)
+            print(f"lenses of {arguments.given}: {', '.join(given)}", file=sys.stderr)
             if left:
                 print(f"estimated: {', '.join(left)}", file=sys.stderr)
         more = None

@@ -117,7 +117,14 @@ def test_no_board_in_noise() -> None:
         ({"squares": (6, 6), "legacy": True}, {"squares": (6, 6)}, "legacy = true"),
         ({"dictionary": "5X5_1000"}, {}, "5X5_1000"),
         ({"squares": (5, 6)}, {}, r"squares = \[5, 6\]"),
-        ({}, {"squares": (9, 8)}, r"markers \d+ to 14"),
+        ({}, {"squares": (9, 8)}, r"squares = \[6, 5\], not \[9, 8\]"),
+        (CHESS.model_dump(), {**CHESS.model_dump(), "squares": (6, 5)}, "6 x 5 inner corners is found, not 5 x 4"),
+        pytest.param(
+            CHESS.model_dump(),
+            {**CHESS.model_dump(), "squares": (9, 8)},
+            "6 x 5 inner corners is found, not 8 x 7",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_why_a_board_is_not_found(printed: dict, said: dict, words: str) -> None:
@@ -143,3 +150,14 @@ def test_mirrored_and_absent_boards() -> None:
     empty = [np.tile(np.linspace(60, 180, 640), (480, 1)).astype(np.uint8)]
     assert "no marker is seen" in advice.why_not_found(empty, calibrating.CHARUCO)
     assert "no chessboard is seen" in advice.why_not_found(empty, CHESS)
+
+
+@pytest.mark.parametrize(("marker_mm", "told"), [(22.0, False), (21.2, False), (17.0, True), (27.0, True)])
+def test_markers_that_do_not_fit_their_squares_are_told_with_both_shares(marker_mm: float, told: bool) -> None:
+    cameras = calibrating.rig()
+    shots = [calibrating.picture(cameras, 1, place) for place in calibrating.moments(2, seed=5, tilt_deg=15)]
+    words = advice.other_sides(shots, calibrating.CHARUCO.model_copy(update={"marker_mm": marker_mm}))
+    assert (words is not None) == told
+    if words is not None:
+        assert f"{marker_mm:g} / 30 = {marker_mm / 30:.2f} in the board file" in words
+    assert advice.other_sides(shots, CHESS) is None

@@ -171,9 +171,11 @@ def test_no_board_at_all_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[
     _pictures(tmp_path / "in", 3)
     board = tmp_path / "board.toml"
     board.write_text(BOARD + "inverted = true\n")
-    code, report, out = _run(tmp_path, tmp_path / "in", "--board", board)
+    before = tmp_path / "calibration.toml"
+    before.write_text("# of yesterday")
+    code, report, _ = _run(tmp_path, tmp_path / "in", "--board", board)
     assert code == 1
-    assert not out.exists()
+    assert before.read_text() == "# of yesterday"
     said = capsys.readouterr().err
     assert "'mid' never saw the board" in said
     assert "inverted = false" in said
@@ -243,7 +245,7 @@ def test_pictures_of_one_camera_that_are_one_moment_late_are_told(
     assert _no_nan(report)
     late = [one["text"] for one in report["verdicts"] if "out of step" in one["text"]]
     assert len(late) == 1
-    assert "camera 'right' is out of step: its picture 1 later" in late[0]
+    assert "camera 'right' is out of step: it is 1 frame late" in late[0]
     assert "--offset right=1" in late[0]
 
 
@@ -262,6 +264,13 @@ def test_a_lens_for_another_size_and_unknown_cameras_are_refused(
     assert "no camera 'moon'" in capsys.readouterr().err
     assert _run(tmp_path, text[1])[0] == 1
     assert "--board is missing" in capsys.readouterr().err
+    text[0].write_text(text[0].read_text().replace('cameras."', 'cameras."cam_'))
+    assert _run(tmp_path, text[1], "--board", board, "--given", text[0])[0] == 1
+    assert "has lenses of cam_left, cam_mid, cam_right, but the pictures are of left, mid, right" in (
+        capsys.readouterr().err
+    )
+    assert cli.main(["calibrate", str(text[1]), "--board", str(board), "--out", str(tmp_path / "no" / "c.toml")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_repair_of_the_mouse_rigs_own_calibration(data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from poseloop.live.errors import CalibrationError
 from poseloop.live.geometry import Calibration, triangulate
 from poseloop.live.geometry.calibration import CameraModel
-from poseloop.train.calibrate import choose, detect, findings, graph, lenses, solve, sources, world
+from poseloop.train.calibrate import choose, detect, findings, formats, graph, lenses, solve, sources, timing, world
 from poseloop.train.calibrate.board import Board
 from poseloop.train.calibrate.detect import View
 from poseloop.train.calibrate.solve import Rig, Scene
@@ -86,13 +86,13 @@ def test_a_video_out_of_step_is_found_and_its_offset_suggested() -> None:
     truth = calibrating.rig()
     boards = calibrating.moments(80, step=0.15)
     scene = _scene(calibrating.sightings(truth, boards, late={"right": 2}))
-    found = findings.offsets(scene, 1)
-    assert findings.late(scene.names, found) == {"right": 2}
+    found = timing.offsets(scene, 1)
+    assert timing.late(scene.names, found) == {"right": 2}
     rig = solve.solve(scene, 60)
     words = [one.text for one in findings.verdicts(rig, findings.cameras(rig), found)]
     assert any("'right' is out of step" in text and "--offset right=2" in text for text in words)
     in_step = _scene(calibrating.sightings(truth, boards))
-    assert findings.late(in_step.names, findings.offsets(in_step, 1)) == {}
+    assert timing.late(in_step.names, timing.offsets(in_step, 1)) == {}
 
 
 def test_a_board_always_at_one_angle_is_refused_with_the_angle() -> None:
@@ -108,6 +108,16 @@ def test_too_few_views_are_refused_with_their_number() -> None:
     with pytest.raises(CalibrationError, match=r"'left'.*3 views") as caught:
         solve.lenses_of(seen, calibrating.CHARUCO, [False] * 3, {})
     assert "'right'" in str(caught.value)  # all cameras are named at once
+
+
+@pytest.mark.parametrize("fisheye", [False, True])
+def test_a_given_lens_of_another_camera_is_refused_with_both_errors(fisheye: bool) -> None:
+    seen = calibrating.sightings(calibrating.rig(), calibrating.moments(30))
+    right = {c.name: formats.lens_of(c) for c in calibrating.rig().cameras}
+    assert len(solve.lenses_of(seen, calibrating.CHARUCO, [False] * 3, right)) == 3
+    other = formats.lens_of(calibrating.camera("mid", 0, fisheye, focal=1200.0))
+    with pytest.raises(CalibrationError, match=r"'mid': the given lens .* misses the board by .* another camera's"):
+        solve.lenses_of(seen, calibrating.CHARUCO, [False] * 3, {**right, "mid": other})
 
 
 def test_a_good_rig_is_called_good_and_nothing_is_nan() -> None:

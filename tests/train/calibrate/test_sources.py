@@ -19,9 +19,9 @@ def _shot(file: Path, picture: np.ndarray = PICTURE) -> None:
     cv2.imwrite(str(file), picture)
 
 
-def _video(file: Path, count: int) -> None:
+def _video(file: Path, count: int, rate: int = 10) -> None:
     with av.open(str(file), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
+        stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for k in range(count):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64), 10 * k, np.uint8), format="gray")
@@ -84,3 +84,44 @@ def test_two_sizes_of_one_camera_are_refused_with_both(tmp_path: Path) -> None:
     _shot(tmp_path / "top2.png", np.zeros((96, 128), np.uint8))
     with pytest.raises(DataError, match=r"'top': top2.png has 128 x 96 px.*64 x 48"):
         detect.look(sources.find(tmp_path)[0], Board(type="chessboard", squares=(7, 6), square_mm=3))
+
+
+def test_damaged_pictures_and_videos_are_named_with_what_to_do(tmp_path: Path) -> None:
+    _shot(tmp_path / "top1.png")
+    (tmp_path / "top2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"top2\.png: .* copy it again"):
+        list(sources.find(tmp_path)[0].frames())
+    (tmp_path / "v").mkdir()
+    _video(tmp_path / "v" / "top.mp4", 8)
+    (tmp_path / "v" / "top.mp4").write_bytes((tmp_path / "v" / "top.mp4").read_bytes()[:-300])
+    with pytest.raises(DataError, match=r"top\.mp4: .*was it cut off"):
+        sources.find(tmp_path / "v")[0].length()
+
+
+def test_late_pictures_and_frames_are_moved_and_keep_their_names(tmp_path: Path) -> None:
+    for number in (4, 5, 6):
+        _shot(tmp_path / "shots" / f"{number}.png")
+    _video(tmp_path / "a.mp4", 6)
+    shots, video = sources.parse([f"s={tmp_path / 'shots'}", f"v={tmp_path / 'a.mp4'}"])
+    shots, video = sources.late(shots, 2), sources.late(video, 1)
+    assert [moment for moment, _ in shots.frames()] == [2, 3, 4]
+    assert shots.name_of(2) == "4.png"
+    assert [moment for moment, _ in video.frames(2)] == [0, 2, 4]
+    assert video.name_of(2) == "a.mp4, frame 3"
+    assert float(video.picture(2).mean()) == pytest.approx(30, abs=3)
+
+
+def test_numbers_that_never_meet_and_unlike_frame_rates_are_told(tmp_path: Path) -> None:
+    for name, first in (("a", 0), ("b", 2), ("c", 100)):
+        for number in range(first, first + 5):
+            _shot(tmp_path / "in" / name / f"{number}.png")
+    found = sources.find(tmp_path / "in")
+    sources.check_numbers(found[:2])
+    with pytest.raises(DataError, match=r"'c': none of its pictures \(numbers 100 to 104\).*\(0 to 6\)"):
+        sources.check_numbers(found)
+    for name, rate in (("x", 10), ("y", 20)):
+        _video(tmp_path / f"{name}.mp4", 4, rate)
+    words = sources.unlike_rates(sources.find(tmp_path))
+    assert words is not None
+    assert "x 10, y 20 a second" in words
+    assert sources.unlike_rates(sources.find(tmp_path)[:1] * 2) is None
