@@ -18,6 +18,7 @@ from typing import Any
 from poseloop.bench import closedloop
 from poseloop.bench.peers.environments import python_of
 from poseloop.bench.triangulation import CLEAN, LIES, PLAIN
+from poseloop.live import realtime
 from poseloop.live.errors import PoseloopError
 from poseloop.live.vision.ort import available_providers
 
@@ -78,6 +79,10 @@ def _emulator(places: Places) -> str | None:
     return "emulator"
 
 
+def _awake(places: Places) -> str | None:
+    return "--awake" if realtime.may_stay_awake() else None
+
+
 def _gpu(places: Places) -> str | None:
     # ONNX Runtime lists its providers whether there is a GPU or not.
     return "cuda" if "cuda" in available_providers() and shutil.which("nvidia-smi") else None
@@ -91,6 +96,7 @@ NEEDS: Mapping[str, Need] = {
     "emulator": Need(
         "the emulated chip", "a checkout of the repository, with the packages that docs/board.md names", _emulator
     ),
+    "awake": Need("permission to keep processors awake", "see realtime.awake in docs/realtime.md", _awake),
     "gpu": Need("an NVIDIA GPU", 'run it on a computer with one, after pip install "poseloop[gpu]"', _gpu),
     "dlclive": Need(
         "deeplabcut-live", "poseloop bench peers.environments dlclive ~/peers; --peers", _environment("dlclive")
@@ -284,10 +290,16 @@ RUNS: Sequence[Run] = (
         ("train",),
         {"int8": ("--best", "openfield", "--best", "{int8}")},
     ),
-    Run("pipeline-200", "pipeline", ("--fps", "200", "--frames", "1500")),
-    Run("pipeline-4-cameras", "pipeline", ("--cameras", "4", "--width", "320", "--height", "240")),
-    Run("pipeline-openfield", "pipeline", ("--model", "openfield")),
-    Run("pipeline-openfield-320", "pipeline", ("--model", "openfield", "--width", "320", "--height", "256")),
+    *(
+        Run(f"pipeline-{name}{suffix}", "pipeline", (*words.split(), *flags), needs)
+        for name, words in (
+            ("200", "--fps 200 --frames 1500"),
+            ("4-cameras", "--cameras 4 --width 320 --height 240"),
+            ("openfield", "--model openfield --fps 15 --frames 400"),
+            ("openfield-320", "--model openfield --width 320 --height 256 --fps 60"),
+        )
+        for suffix, flags, needs in (("-awake", ("--awake",), ("awake",)), ("", (), ()))
+    ),
     Run("cameras", "cameras", needs=("basler",)),
     Run("closedloop", "closedloop", needs=("basler", "emulator")),
     Run("protocols", "protocols", needs=("terminals",)),
@@ -316,6 +328,7 @@ _SIZES = ((115, 87), (229, 174), (459, 349), (640, 480), (917, 698))
 
 _PEERS, _LIVE, _LOOP = "Beside other programs", "The engine", "To the pin"
 _PARTS, _LONG, _GPU = "Its parts", "For long", "On a GPU"
+_BEYOND = "slot to pose in another process, beyond 1.05 bare runs"
 
 TARGETS: Sequence[Target] = (
     *(
@@ -347,37 +360,17 @@ TARGETS: Sequence[Target] = (
     Target(
         _PEERS, "triangulation: times faster than aniposelib's RANSAC", "triangulation", _peer(1), 300, "×", least=True
     ),
-    Target(
-        _LIVE,
-        "added to bare `session.run`, one camera 640 × 480: median",
-        "pipeline-200",
-        at("added_ms", "median"),
-        0.25,
-        "ms",
-    ),
-    Target(_LIVE, "the same: p99", "pipeline-200", at("added_ms", "p99"), 1.0, "ms"),
-    Target(
-        _LIVE,
-        "the same, four cameras at 320 × 240: median of a set",
-        "pipeline-4-cameras",
-        at("added_ms", "median"),
-        0.5,
-        "ms",
-    ),
     *(
-        Target(
-            _LIVE,
-            f"slot to pose in another process, beyond 1.05 bare runs: {network}",
-            run,
-            at("added_ms", "received_median"),
-            0.3,
-            "ms",
+        Target(_LIVE, f"{what}{setting}", f"pipeline-{name}{suffix}", at("added_ms", key), bar, "ms")
+        for what, name, key, bar in (
+            ("added to bare `session.run`, one camera 640 × 480: median", "200", "median", 0.25),
+            ("the same: p99", "200", "p99", 1.0),
+            ("the same, four cameras 320 × 240: median of a set", "4-cameras", "median", 0.5),
+            (f"{_BEYOND}, `blob` 640 × 480", "200", "received_median", 0.3),
+            (f"{_BEYOND}, `openfield` 640 × 480", "openfield", "received_median", 0.3),
+            (f"{_BEYOND}, `openfield` 320 × 256", "openfield-320", "received_median", 0.3),
         )
-        for network, run in (
-            ("`blob` 640 × 480", "pipeline-200"),
-            ("`openfield` 640 × 480", "pipeline-openfield"),
-            ("`openfield` 320 × 256", "pipeline-openfield-320"),
-        )
+        for suffix, setting in (("-awake", "; processors kept awake"), ("", "; not kept awake"))
     ),
     Target(
         _LIVE,

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from poseloop.live.config import Realtime
 from poseloop.live.errors import ConfigError
 
-__all__ = ["apply", "is_awake", "lock_memory", "pin", "prioritise", "stay_awake"]
+__all__ = ["apply", "is_awake", "lock_memory", "may_stay_awake", "pin", "prioritise", "stay_awake"]
 
 _FIFO_PRIORITY = 50
 """The middle of 1..99: above everything ordinary, below the kernel's own threads that serve disk and network."""
@@ -128,6 +128,11 @@ def lock_memory() -> None:
 def is_awake() -> bool:
     """True from `stay_awake` on."""
     return bool(_held)
+
+
+def may_stay_awake() -> bool:
+    """Would `stay_awake` be permitted?"""
+    return os.access(_LATENCY, os.W_OK)
 
 
 def stay_awake() -> None:
