@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,10 @@ def test_processors_stay_awake_until_the_process_ends() -> None:
         assert process.stdout.readline() == "held\n"
         assert wake_up_limit() == 0
         process.kill()
+    ends_s = time.monotonic() + 60
+    # A benchmark that is tried beside this test may keep them awake for some seconds.
+    while wake_up_limit() != anything and time.monotonic() < ends_s:
+        time.sleep(0.1)
     assert wake_up_limit() == anything
 
 
