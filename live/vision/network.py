@@ -227,8 +227,9 @@ class Network:
         if self._follow is not None or not whole or len(feed.into.images) > 1 or not isinstance(runtime, Binds):
             return False
         for picture in pictures:
+            # Of any other memory reshape() would make a copy, which stays as it is while the picture changes.
             images = picture.reshape(feed.into.images.shape)
-            if not runtime.bind(images):
+            if not picture.flags.c_contiguous or not runtime.bind(images):
                 return False
             feed.bound[id(picture)] = picture, images
         return True
@@ -261,7 +262,7 @@ class Network:
         return self.decode()
 
     def load(self, images: Sequence[Image | None] | Image) -> None:
-        """Copy the pictures into the network's input; they may be overwritten afterwards.
+        """Copy the pictures into the network's input; they may be overwritten afterwards, but for those of `bind`.
 
         Args:
             images: one for each view, in order; None = missed.

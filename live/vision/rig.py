@@ -125,7 +125,7 @@ class RigNetwork:
         )
 
     def load(self, images: Sequence[Image | None]) -> None:
-        """Copy the pictures into the networks' inputs: one for each camera, None = missed.
+        """Let the networks see these pictures: one for each camera, None = missed; see `Network.load`.
 
         Raises:
             ModelError: number, shape or dtype is not what was opened for.

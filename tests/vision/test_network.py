@@ -363,3 +363,10 @@ def test_pictures_that_the_network_is_not_shown_as_they_are_must_be_copied(tmp_p
     with opened(tmp_path) as network:
         network.prepare(views)
         assert not network.bind(0, [np.zeros(views[0].shape, np.uint8)])
+
+
+def test_pictures_in_scattered_memory_must_be_copied(tmp_path: Path) -> None:
+    """An input made of them would be a copy, of what was in them then."""
+    with opened(tmp_path) as network:
+        network.prepare([View(64, 96, Colour.GREY)])
+        assert not network.bind(0, [np.zeros((64, 192), np.uint8)[:, ::2]])
