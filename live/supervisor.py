@@ -63,11 +63,12 @@ class Stop(threading.Event):
 
     def again(self) -> None:
         """Ask to stop; the second time, to hurry. What comes `_ONCE_S` after the first is part of it."""
-        if not self.is_set():
+        if not (self._asked_s or self.is_set()):
+            # First of all: a signal that comes in the middle of set() must not call it, too, and wait for its lock.
             self._asked_s = time.monotonic()
+            self.set()
         elif time.monotonic() - self._asked_s > _ONCE_S:
             self.hurry.set()
-        self.set()
 
     def leave_if_hurried(self, count: int = 1) -> None:
         """Leave a long piece of work that calls this now and then; its ``count`` is of no interest."""
@@ -106,6 +107,8 @@ class Supervisor:
         """Is a session written now?"""
         self._capturing = False
         """Were the cameras ever started? If not, a session holds nothing that anybody wants."""
+        self._discarded = False
+        """Was the recorder told to throw away what it has begun, or is about to begin?"""
         self.session: Path | None = None
         """The folder of the session, if one was begun."""
         self._unrecorded = ""
@@ -252,8 +255,8 @@ class Supervisor:
     def _end_recorder(self, stop: Stop) -> None:
         """Let it write what waits: everybody else has gone."""
         try:
-            if self._recording and not self._capturing:
-                self._recording, self.session = False, None
+            if not (self._capturing or self._unrecorded):
+                self._discarded, self._recording, self.session = True, False, None
                 self._recorder.say("discard")
             self._recorder.say("finish" if self._recording else STOP)
             self._wait_until_done(self._recorder, time.monotonic() + _RECORDER_END_S, stop)
@@ -346,7 +349,7 @@ class Supervisor:
             case event:
                 if event in ("ready", "recording"):
                     self._answers[process, event] = message
-                if event == "recording":
+                if event == "recording" and not self._discarded:
                     self._recording, self.session = True, Path(message["folder"])
                 self._capturing |= event == "capturing"
                 self._hear(process, message)

@@ -106,3 +106,36 @@ def test_a_ctrl_c_that_comes_twice_at_once_is_one(clock: Clock) -> None:
     clock.now_s += 0.5
     stop.again()
     assert stop.hurry.is_set()
+
+
+def test_a_second_signal_in_the_middle_of_the_first_does_not_wait_for_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Event.set() holds a lock that is not for one thread to take twice."""
+    stop = Stop()
+    calls: list[str] = []
+
+    def interrupted(event: Stop) -> None:
+        calls.append("set")
+        assert len(calls) == 1
+        event.again()
+
+    monkeypatch.setattr(supervisors.threading.Event, "set", interrupted)
+    stop.again()
+    assert calls == ["set"]
+
+
+def test_a_session_that_is_begun_after_it_was_given_up_is_none(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while the recorder opened its files: what it says of them comes when it was told to throw them away."""
+    supervisor._recording = False
+    said: list[Any] = []
+    monkeypatch.setattr(supervisor._recorder, "say", lambda event, **values: said.append(event))
+    supervisor._end_recorder(Stop())
+    supervisor._tell("recorder", {"event": "recording", "folder": "somewhere"})
+    supervisor._tell("recorder", {"event": "exit", "code": 0})
+    assert "discard" in said
+    assert supervisor.session is None
+    assert not supervisor._recording
+    assert not supervisor._errors
