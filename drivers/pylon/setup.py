@@ -85,13 +85,15 @@ def possible_rate(features: Features) -> float:
     own = "AcquisitionFrameRateEnable"
     if not features.get(own):
         return rate(features)
-    # Some cameras do not let it be changed now; then their own rate is what they tell.
-    with contextlib.suppress(SettingRefused):
+    try:
         features.set_if_there(False, own)
-    possible = rate(features)
-    with contextlib.suppress(SettingRefused):
+    except SettingRefused:
+        # Some cameras do not let it be changed now; then their own rate is what they tell.
+        return rate(features)
+    try:
+        return rate(features)
+    finally:
         features.set_if_there(True, own)
-    return possible
 
 
 def region(features: Features) -> Region:

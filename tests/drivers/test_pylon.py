@@ -173,6 +173,19 @@ def test_what_is_possible_is_not_held_back_by_the_cameras_own_rate(writable: boo
     assert setup.rate(rates) == 30  # type: ignore[arg-type]
 
 
+def test_a_rate_of_its_own_that_does_not_come_back_is_told() -> None:
+    rates = Rates(writable=True)
+    set_if_there = rates.set_if_there
+
+    def once(wanted: bool, name: str) -> None:
+        set_if_there(wanted, name)
+        rates.writable = False
+
+    rates.set_if_there = once  # type: ignore[method-assign]
+    with pytest.raises(SettingRefused):
+        setup.possible_rate(rates)  # type: ignore[arg-type]
+
+
 def test_the_emulated_camera_tells_what_is_possible(top: BaslerCamera) -> None:
     top.open()
     assert top.format.possible_fps == pytest.approx(100)
