@@ -153,7 +153,7 @@ def measure(rig: Rig, fps: float, count: int, inference: bool) -> dict[str, Any]
         "pulses_without_a_set": pulses.sent - frames["captured"],
         "unaccounted": {
             "sets": frames["captured"] - in_sets,
-            "frames": sum(pulses.sent - one["captured"] - one["lost"] for one in cameras.values()),
+            "frames": sum(abs(pulses.sent - one["captured"] - one["lost"]) for one in cameras.values()),
         },
         "skew_ms": {"p50": round(float(np.percentile(skews_ms, 50)), 3), "max": round(float(skews_ms.max()), 3)},
         "latency_ms": {stage: report["latency_ms"][stage] for stage in ("arrival", "frame_to_pose")},

@@ -89,9 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     # Read before the run: it may be the very file that is about to be written.
     old = None if compare is None else _read(compare)
-    short = SHORT.get(arguments.name, ()) if getattr(arguments, "short", False) else ()
-    # What was typed comes last, and wins.
-    code, new = (0, _read(given)) if given is not None else _run(arguments.name, [*short, *options], report)
+    short = getattr(arguments, "short", False)
+    if short:
+        # What was typed comes last, and wins.
+        options = [*SHORT.get(arguments.name, ()), *options]
+    code, new = (0, _read(given)) if given is not None else _run(arguments.name, options, report, short)
     if old is not None and compare is not None:
         _compare(old, new, compare)
     if plot is not None:
@@ -105,7 +107,7 @@ def _list() -> None:
     print("\nRun one with: poseloop bench NAME --report FILE.json; its own options: poseloop bench NAME --help")
 
 
-def _run(name: str, options: Sequence[str], report: Path | None) -> tuple[int, dict[str, Any]]:
+def _run(name: str, options: Sequence[str], report: Path | None, short: bool) -> tuple[int, dict[str, Any]]:
     known = benchmarks()
     if name not in known:
         raise ConfigError(f"expected one of the benchmarks {', '.join(known)}, but got {name!r}")
@@ -119,7 +121,12 @@ def _run(name: str, options: Sequence[str], report: Path | None) -> tuple[int, d
             code: int = module.main()
         finally:
             sys.argv = before
-        return code, _read(file) if file.exists() else {}
+        found = _read(file) if file.exists() else {}
+        if short and found:
+            # So that nobody takes it for a measurement.
+            found["short"] = True
+            reports.write(found, file)
+        return code, found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -236,8 +236,22 @@ def _on_gpu(side: int) -> Read:
     return read
 
 
+def _added(key: str, awake: bool) -> Read:
+    """Read what the pipeline adds, of a run in which processors were kept awake, or of one in which they were not."""
+    added = at("added_ms", key)
+
+    def read(report: Report) -> float:
+        if bool(report.get("awake")) is not awake:
+            raise KeyError("awake")
+        return added(report)
+
+    return read
+
+
 def _unaccounted(report: Report) -> float:
     """Pulses without a whole set, and sets and frames of which nothing is known, with and without inference."""
+    if len(report["runs"]) < 2 or any(run["pulses"] < 6000 or len(run["cameras"]) < 4 for run in report["runs"]):
+        raise KeyError("pulses")
     return float(
         sum(
             run["pulses_without_a_set"] + run["sets"]["incomplete"] + sum(map(abs, run["unaccounted"].values()))
@@ -264,6 +278,17 @@ def _peer(index: int) -> Read:
     return lambda report: float(list(report["ratios"].values())[index])
 
 
+def _half_an_hour(read: Read) -> Read:
+    """Read it from a run that was as long as that."""
+
+    def read_long(report: Report) -> float:
+        if report["minutes"] < 30:
+            raise KeyError("minutes")
+        return read(report)
+
+    return read_long
+
+
 def _tail_growth(report: Report) -> float:
     ratios = report["p99_ratio"]
     return float(ratios["last_third"]) / float(ratios["first_third"])
@@ -272,6 +297,18 @@ def _tail_growth(report: Report) -> float:
 def _wrong_at_no_noise(report: Report) -> float:
     cells = [row["0 px, 0 ms"] for row in report["hits"].values()]
     return float(sum(cell[kind] for cell in cells for kind in ("late", "missed", "extra")))
+
+
+def _pictures_lost(report: Report) -> float:
+    """Pictures that were captured while it recorded and are not in the session; messages that did not come."""
+    missed = sum(sum(one["missed"].values()) for one in report["recorded"].values())
+    return float(missed + sum(report["recorder_overrun"].values()) + sum(report["messages_lost"].values()))
+
+
+def _slowest_export(report: Report) -> float:
+    if report["minutes"] < 60 or report["fps"] < 100:
+        raise KeyError("minutes")
+    return max(float(one["process_s"]) for one in report["results"].values())
 
 
 def _bars_missed(recording: str) -> Read:
@@ -310,6 +347,8 @@ RUNS: Sequence[Run] = (
     Run("calibration", "calibration", needs=("recordings",)),
     Run("decoder", "decoder", needs=("train",)),
     Run("predict", "predict", needs=("recordings",)),
+    Run("record", "record", ("--model", "simulated_animal")),
+    Run("sessions", "sessions"),
     Run("soak", "soak", needs=("recordings",)),
     Run(
         "inference-gpu",
@@ -361,7 +400,7 @@ TARGETS: Sequence[Target] = (
         _PEERS, "triangulation: times faster than aniposelib's RANSAC", "triangulation", _peer(1), 300, "×", least=True
     ),
     *(
-        Target(_LIVE, f"{what}{setting}", f"pipeline-{name}{suffix}", at("added_ms", key), bar, "ms")
+        Target(_LIVE, f"{what}{setting}", f"pipeline-{name}{suffix}", _added(key, bool(suffix)), bar, "ms")
         for what, name, key, bar in (
             ("added to bare `session.run`, one camera 640 × 480: median", "200", "median", 0.25),
             ("the same: p99", "200", "p99", 1.0),
@@ -437,8 +476,24 @@ TARGETS: Sequence[Target] = (
     Target(_PARTS, "times faster with it", "crop", at("follow", "times_faster"), 2.5, "×", least=True),
     Target(_PARTS, "our decoder beside a transposed convolution: ratio", "decoder", at("ratio"), 1.1),
     Target(_LONG, "`predict` beside the bare network: share of its speed", "predict", at("ratio"), 0.9, least=True),
-    Target(_LONG, "30 minutes: memory grows by", "soak", at("memory_grown_mb"), 10, "MB"),
-    Target(_LONG, "30 minutes: p99 beside the bare run's, last third / first third", "soak", _tail_growth, 1.0),
+    Target(_LONG, "two cameras 640 × 480 at 100 a second, recorded beside not: ratio", "record", at("p50_ratio"), 1.1),
+    Target(_LONG, "the same: pictures and messages lost", "record", _pictures_lost, 0),
+    Target(
+        _LONG,
+        "a session of an hour at 100 poses a second, read, checked, exported: slowest",
+        "sessions",
+        _slowest_export,
+        30,
+        "s",
+    ),
+    Target(_LONG, "30 minutes: memory grows by", "soak", _half_an_hour(at("memory_grown_mb")), 10, "MB"),
+    Target(
+        _LONG,
+        "30 minutes: p99 beside the bare run's, last third / first third",
+        "soak",
+        _half_an_hour(_tail_growth),
+        1.0,
+    ),
     *(
         Target(
             _GPU,

@@ -45,6 +45,8 @@ class Row:
     """That it was read from."""
     why: str = ""
     """It was not measured."""
+    awake: bool = False
+    """Processors were kept awake meanwhile."""
 
     @property
     def met(self) -> bool | None:
@@ -120,8 +122,11 @@ def rows(found: Mapping[str, tuple[Path, Report] | str]) -> list[Row]:
             lines.append(Row(target, None, None, one))
             continue
         file, report = one
+        if report.get("short"):
+            lines.append(Row(target, None, file, f"{file.name} is of a short run"))
+            continue
         try:
-            lines.append(Row(target, target.read(report), file))
+            lines.append(Row(target, target.read(report), file, awake=bool(report.get("awake"))))
         except (KeyError, IndexError):
             needs = f"; needs {beside[target.run]}" if beside[target.run] else ""
             lines.append(Row(target, None, file, f"{file.name} does not hold it{needs}"))
@@ -149,7 +154,7 @@ def show(table: Sequence[Row]) -> None:
         print(part)
         for row in lines:
             value, bar, verdict = _cells(row)
-            source = row.why or (row.file.name if row.file else "")
+            source = row.why or (f"{row.file.name}{', awake' * row.awake}" if row.file else "")
             print(f"  {verdict:<12}{value:>10}{bar:>12}  {row.target.what} ({source})")
     print(_count(table))
 
@@ -170,7 +175,7 @@ def markdown(table: Sequence[Row], folder: Path) -> str:
             source = row.why
             if row.file is not None and not row.why:
                 link = Path(os.path.relpath(row.file.resolve(), folder.resolve())).as_posix()
-                source = f"[{row.target.run}]({link})"
+                source = f"[{row.target.run}]({link}){', awake' * row.awake}"
             lines.append(f"| {row.target.what} | {value} | {bar} | {verdict} | {source} |")
     return "\n".join(lines) + "\n"
 
@@ -210,6 +215,8 @@ def main() -> int:
     peers.add_argument("--int8", type=Path, metavar="FILE.onnx", help="an export of openfield that competes, too")
     arguments = parser.parse_args()
     # What a short run leaves must never be taken for a measurement.
+    if arguments.short and arguments.write is not None:
+        parser.error("--short measures nothing that a page should hold: leave --write out")
     machines: list[str | None] = ["short"] if arguments.short else arguments.machine or [None]
     places = Places(arguments.peers.expanduser(), arguments.checkpoint, arguments.int8)
     chosen = _chosen(arguments.only)
@@ -239,6 +246,7 @@ def _as_report(row: Row) -> dict[str, Any]:
         "unit": target.unit,
         "at_least" if target.least else "at_most": target.bar,
         "met": row.met,
+        "awake": row.awake,
         "why_not": row.why or None,
     }
 

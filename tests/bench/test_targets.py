@@ -14,7 +14,7 @@ from repository import ROOT
 from poseloop.bench import target_list, targets
 from poseloop.bench.short import SHORT
 from poseloop.bench.target_list import RUNS, TARGETS, Places, Target
-from poseloop.live import cli
+from poseloop.live import cli, realtime
 
 RESULTS, PAGE = ROOT / "bench" / "results", ROOT / "docs" / "performance.md"
 COMMAND = "poseloop bench targets --from bench/results --machine 2-core-vm --machine h200 --write docs/performance.md"
@@ -53,6 +53,8 @@ def test_a_benchmark_understands_its_arguments(
     (one,) = (one for one in RUNS if one.name == name)
     there = {name: target_list.Need("", "", lambda places: "x") for name in target_list.NEEDS}
     monkeypatch.setattr(target_list, "NEEDS", there)
+    # Neither for all tests that follow, nor permitted everywhere.
+    monkeypatch.setattr(realtime, "stay_awake", lambda: None)
     words = [*one.words(Places(tmp_path)), *(SHORT[one.bench] if short else ())]
     monkeypatch.setattr(sys, "argv", [name, *words, "--report", "r.json"])
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
@@ -66,6 +68,8 @@ def test_what_is_measured_stands_beside_its_target(tmp_path: Path, capsys: pytes
     assert run("--into", tmp_path, "--only", "peaks", "--short", "--report", report) == 0
     assert json.loads((tmp_path / "peaks-short.json").read_text())["rounds"] == 5
     assert "these numbers say nothing" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run("--into", tmp_path, "--only", "peaks", "--short", "--write", PAGE)
     (found,) = (row for row in json.loads(report.read_text())["targets"] if row["run"] == "peaks")
     assert found["value"] > 0
     assert run("--from", tmp_path, "--report", report) == 0
@@ -78,6 +82,26 @@ def test_a_target_that_is_missed_is_told_and_no_fault(tmp_path: Path, capsys: py
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "decoding 12 maps" in line)
     assert line.split()[:6] == ["missed", "30", "µs", "≤", "25", "µs"]
     assert "peaks-rig.json" in line
+
+
+@pytest.mark.parametrize(
+    ("run_name", "report"),
+    [
+        ("peaks", {**PEAKS, "short": True}),
+        ("soak", {"minutes": 1.0, "memory_grown_mb": 0.1, "p99_ratio": {"first_third": 1.0, "last_third": 1.0}}),
+        ("pipeline-200", {"awake": True, "added_ms": {"median": 0.1, "p99": 0.1, "received_median": 0.1}}),
+        ("pipeline-200-awake", {"awake": False, "added_ms": {"median": 0.1, "p99": 0.1, "received_median": 0.1}}),
+        ("cameras", {"runs": [{"pulses": 100, "cameras": {}}] * 2}),
+    ],
+)
+def test_what_was_run_otherwise_is_no_measurement(
+    run_name: str, report: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{run_name}.json").write_text(json.dumps(report))
+    assert run("--from", tmp_path) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if f"{run_name}.json" in line]
+    assert lines
+    assert all(line.split()[:2] == ["not", "measured"] for line in lines)
 
 
 @pytest.mark.parametrize(
