@@ -34,11 +34,13 @@ import numpy as np
 import numpy.typing as npt
 import serial
 
-from poseloop.bench import projects, wired
+from poseloop.bench import wired
 from poseloop.bench.options import make_parser, save
 from poseloop.drivers.arduino.board import ArduinoBoard
 from poseloop.drivers.arduino.framing import Decoder, encode
 from poseloop.drivers.arduino.tables import BAUD, LAYOUTS, PROTOCOL_VERSION, ToBoard, ToHost
+from poseloop.drivers.sim import projects
+from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.drivers.sim.world import KEYPOINTS
 from poseloop.live.clock import now_ns
 from poseloop.live.config import read_text
@@ -183,8 +185,9 @@ def paint_animal(folder: Path, count: int = 200, steps_a_s: float = 15.0) -> npt
         steps_a_s: pictures in a second of the animal's life; at 50 triggers a second 15 make it 3.3 times as quick.
     """
     snout = []
-    for number, (image, points) in enumerate(projects.animal(count, steps_a_s)):
-        cv2.imwrite(str(folder / f"{number:05}.bmp"), image)
+    settings = SimulatedCamera.Settings(fps=steps_a_s, frames=count, pace="none")
+    for number, (image, points) in enumerate(projects.animal(settings)):
+        cv2.imwrite(str(folder / f"{number:05}.bmp"), image[..., ::-1])
         snout.append(points[KEYPOINTS.index("snout")])
     return np.array(snout)
 

@@ -29,9 +29,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.bench import mouse4cam_plots, projects
+from poseloop.bench import mouse4cam_plots
 from poseloop.bench.options import make_parser, save
 from poseloop.drivers.replay.video import Video
+from poseloop.drivers.sim import projects
 from poseloop.live.config import Rig, load_rig
 from poseloop.live.errors import DataError
 from poseloop.live.geometry import Calibration

@@ -26,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from poseloop.bench import projects
 from poseloop.bench.measuring import peak_memory_mb, ratio, summary
 from poseloop.bench.options import make_parser, save
+from poseloop.drivers.sim import projects
+from poseloop.drivers.sim.camera import SimulatedCamera
+from poseloop.drivers.sim.world import KEYPOINTS
 
 __all__ = ["KINDS", "main", "measure"]
 
@@ -145,6 +147,13 @@ def _bare_step(architecture: Any, points: int) -> Any:
     return lambda batch: network.train_on_batch(batch[0], batch[1])
 
 
+def _simulate(project: Path) -> None:
+    """Write 64 pictures of the simulated animal, so far apart that no two are alike."""
+    settings = SimulatedCamera.Settings(fps=0.7, frames=64, width=640, height=480, pace="none")
+    projects.write_video(project, "truth", "simulated", KEYPOINTS, projects.animal(settings))
+    projects.write_config(project, "simulated", "truth", KEYPOINTS)
+
+
 def _alone(*arguments: Any) -> dict[str, Any]:
     """Measure in a process of its own."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -171,7 +180,7 @@ def main() -> int:
         project = arguments.project
         if project is None:
             project = Path(made)
-            projects.simulated(project, 64)
+            _simulate(project)
         print(
             f"{'batch':>5}{'crop':>6}{'steps/s':>9}{'waited':>8}{'ms a step':>11}{'in memory':>11}{'Keras':>9}", end=""
         )

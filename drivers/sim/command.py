@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from poseloop.drivers.sim import projects
 from poseloop.drivers.sim.camera import SimulatedCamera
 from poseloop.drivers.sim.world import KEYPOINTS, SKELETON
 from poseloop.live.config import Record, load_rig
-from poseloop.live.errors import ConfigError, DataError, DeviceTimeout
+from poseloop.live.errors import ConfigError, DataError
 from poseloop.live.geometry import Calibration
 from poseloop.live.output.video import VideoWriter, find_encoder
-from poseloop.live.types import Image
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -31,7 +27,6 @@ _PICTURES, _FRAMES = 80, 1200
 _FPS = 30.0
 """Of videos."""
 _TRUTH = "truth"
-_LABELS = "labeled-data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
                 name = "-".join([f"walk{walk}", *([camera] if camera else [])])
                 of_walk = settings.model_copy(update={"seed": walk, "frames": frames})
                 video = folder / f"{name}.mkv" if arguments.videos else None
-                _write_walk(project / _LABELS / name, of_walk, video)
-        _write_config(project / "config.yaml")
+                _write_walk(project, name, of_walk, video)
+        projects.write_config(project, "simulated animal", _SCORER, KEYPOINTS, SKELETON)
     except OSError as error:
         raise DataError(f"{folder}: the project cannot be written: {error}") from error
     models = [model for model in (SimulatedCamera(*camera).model for camera in cameras.items()) if model is not None]
@@ -120,58 +115,23 @@ def _cameras(arguments: argparse.Namespace) -> dict[str, SimulatedCamera.Setting
     return {name: table.options.model_copy(update=asked) for name, table in tables.items()}
 
 
-def _write_walk(folder: Path, settings: SimulatedCamera.Settings, video: Path | None) -> None:
-    """Write the pictures of one walk, or its video, and the truth into the folder of labels."""
-    folder.mkdir(parents=True)
-    camera = SimulatedCamera(folder.name, settings)
-    camera.open()
+def _write_walk(project: Path, name: str, settings: SimulatedCamera.Settings, video: Path | None) -> None:
+    """Write the pictures of one walk, or its video, and the truth into the project."""
     frames = settings.frames or 0
     digits = max(4, len(str(frames - 1)))  # as the pictures that `poseloop frames` takes out of a video
-    rows = []
-    with closing(camera):
-        shots = _pictures(camera, frames)
+    with closing(SimulatedCamera(name, settings)) as camera:
+        camera.open()
+        shots: Iterable[projects.Labelled] = projects.film(camera, frames)
         if video is not None:
-            shots = _filmed(video, camera, shots)
-        for number, image in enumerate(shots):
-            name = f"img{number:0{digits}d}.png"
-            if video is None:
-                colours = cv2.COLOR_RGB2BGR if image.ndim == 3 else cv2.COLOR_GRAY2BGR
-                _, coded = cv2.imencode(".png", cv2.cvtColor(image, colours))
-                (folder / name).write_bytes(coded.tobytes())
-            points = [f"{value:.3f}" for value in camera.truth(number).ravel()]
-            rows.append([f"{_LABELS}/{folder.name}/{name}", *points])
-    with (folder / f"CollectedData_{_SCORER}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["scorer", *[_SCORER] * (2 * len(KEYPOINTS))])
-        writer.writerow(["bodyparts", *(name for name in KEYPOINTS for _ in "xy")])
-        writer.writerow(["coords", *"xy" * len(KEYPOINTS)])
-        writer.writerows(rows)
+            shots = _filmed(video, camera, frames)
+        projects.write_video(project, _SCORER, name, KEYPOINTS, shots, digits=digits)
 
 
-def _pictures(camera: SimulatedCamera, frames: int) -> Iterator[Image]:
-    """Give one frame after the other, each in the same memory."""
-    camera.start("free")
-    image = np.empty(camera.format.shape, np.uint8)
-    for number in range(frames):
-        if camera.grab(image, 5.0) is None:
-            raise DeviceTimeout(camera.name, f"expected picture {number} of {frames} to be drawn, but it was not")
-        yield image
-
-
-def _filmed(file: Path, camera: SimulatedCamera, shots: Iterator[Image]) -> Iterator[Image]:
-    """Write what comes along into a video."""
+def _filmed(file: Path, camera: SimulatedCamera, frames: int) -> Iterator[projects.Labelled]:
+    """Write the pictures into a video, and give the truth alone."""
     record = Record(encoder="software")
     video = VideoWriter(file, camera.format, find_encoder(record, camera.format, camera.name), record.quality)
     with closing(video):
-        for number, image in enumerate(shots):
+        for number, (image, points) in enumerate(projects.film(camera, frames)):
             video.write(image, round(number * 1e9 / camera.format.fps))
-            yield image
-
-
-def _write_config(path: Path) -> None:
-    parts = "".join(f"- {name}\n" for name in KEYPOINTS)
-    bones = "".join(f"- - {one}\n  - {other}\n" for one, other in SKELETON)
-    path.write_text(
-        f"Task: simulated animal\nscorer: {_SCORER}\nmultianimalproject: false\nbodyparts:\n{parts}skeleton:\n{bones}",
-        encoding="utf-8",
-    )
+            yield None, points
