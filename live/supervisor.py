@@ -105,10 +105,12 @@ class Supervisor:
         self._recorder = Child("recorder", self._inbox)
         self._recording = False
         """Is a session written now?"""
+        self._started = False
+        """Was the engine told to start the cameras?"""
         self._capturing = False
         """Were the cameras ever started? If not, a session holds nothing that anybody wants."""
         self._discarded = False
-        """Was the recorder told to throw away what it has begun, or is about to begin?"""
+        """See `_discard`."""
         self.session: Path | None = None
         """The folder of the session, if one was begun."""
         self._unrecorded = ""
@@ -143,6 +145,7 @@ class Supervisor:
             self._host.start(self._request)
             ready = self._wait("ready", "engine", stop)
             if ready is not None and self._bind_host(ready, stop) and self._begin_session(ready["record"], stop):
+                self._started = True
                 self._engine.say("start", recorder=self._recorder_endpoint)
                 started_s, why = self._watch(seconds, stop)
         finally:
@@ -237,6 +240,9 @@ class Supervisor:
         try:
             # The host first: its end means outputs off.
             self._host.say(STOP)
+            if not self._started:
+                # Before the engine's slots go, which it may be about to open.
+                self._discard()
             self._engine.say(STOP)
             self._tell("", {"event": "stopping"})
             for child in (self._host, self._engine):
@@ -255,9 +261,8 @@ class Supervisor:
     def _end_recorder(self, stop: Stop) -> None:
         """Let it write what waits: everybody else has gone."""
         try:
-            if not (self._capturing or self._unrecorded):
-                self._discarded, self._recording, self.session = True, False, None
-                self._recorder.say("discard")
+            if not self._capturing:
+                self._discard()
             self._recorder.say("finish" if self._recording else STOP)
             self._wait_until_done(self._recorder, time.monotonic() + _RECORDER_END_S, stop)
             if self._recording and "recorder" not in self._reports:
@@ -265,6 +270,15 @@ class Supervisor:
         finally:
             # What it has written stays, however it ends.
             self._recorder.close(0.0 if stop.hurry.is_set() else 0.5)
+
+    def _discard(self) -> None:
+        """No camera was started: let the recorder throw away what it has begun, or is about to begin.
+
+        What is there of a recording that has ended by a fault stays, with the report that names it.
+        """
+        if not self._unrecorded:
+            self._discarded, self._recording, self.session = True, False, None
+            self._recorder.say("discard")
 
     def _end_a_hung_recorder(self) -> None:
         now_s = time.monotonic()
@@ -330,6 +344,10 @@ class Supervisor:
         match message["event"]:
             case "nothing":
                 return
+            case "error" | "exit" if process == "recorder" and self._discarded:
+                # Whatever it could not do, such as open the slots of an engine that has ended: nobody wants it.
+                if message["event"] == "exit":
+                    self._gone.add(process)
             case "report" | "error" | "exit" if process == "recorder" and self.session is not None:
                 self._recorder_ends(message)
             case "status" if message["act_ns"] != self._act_ns:

@@ -139,3 +139,24 @@ def test_a_session_that_is_begun_after_it_was_given_up_is_none(
     assert supervisor.session is None
     assert not supervisor._recording
     assert not supervisor._errors
+
+
+def test_stopped_while_the_recorder_opens_its_files_it_leaves_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rig = recorded_rig(tmp_path)
+    stop, supervisor = Stop(), Supervisor(rig.read_text(encoding="utf-8"), rig)
+    say = supervisor._recorder.say
+
+    def stop_then(event: str, **values: Any) -> None:
+        say(event, **values)
+        if event == "record":
+            stop.set()
+
+    monkeypatch.setattr(supervisor._recorder, "say", stop_then)
+    report = supervisor.run(1.0, stop)
+    assert supervisor.error is None
+    assert supervisor.session is None
+    assert report["record"] == {}
+    assert not list(tmp_path.glob("sessions/*"))
