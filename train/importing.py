@@ -78,7 +78,10 @@ def import_project(
             notes, known = _lightning_pose(source, made, done)
     projects.root(folder)  # its configuration holds its place
     for name, video in known.items():
-        projects.add_recording(folder, video, name)
+        try:
+            projects.add_recording(folder, video, name)
+        except DataError as error:  # the labels have come, and need no video
+            notes.append(f"not listed in config.yaml: {error}")
     return Imported(labels.read(folder), tuple(notes))
 
 
