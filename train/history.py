@@ -160,8 +160,8 @@ class History:
     def enter(self, model: Path, info: ModelInfo, now: Labels) -> bool:
         """Keep a model; False: it is there already.
 
-        The frames that it held out are the project's test frames from now on, if it has learned these labels, and
-        holds out what is a test frame already.
+        The frames that it held out are test frames of the project from now on, if it has learned these labels, holds
+        out what is a test frame already, and no model has learned from what is new among them.
 
         Args:
             model: its file.
@@ -181,9 +181,11 @@ class History:
         training = info.training
         error = info.error.get("held_out") if info.error else None
         held_out = {str(name) for name in training.get("held_out", ())}
-        still = {frame.name for frame in now.frames}.intersection(self._test)
-        if training.get("data_digest") == now.digest and held_out >= still and not held_out & self._learned():
-            self._test = sorted(held_out)
+        known = set(self._test)
+        still = known & {frame.name for frame in now.frames}
+        if training.get("data_digest") == now.digest and held_out >= still and not (held_out - known) & self._learned():
+            # A test frame that has no label at the moment stays one: it may have one again.
+            self._test = sorted(known | held_out)
         self._parts["models"].append(
             {
                 "name": info.name,

@@ -78,7 +78,10 @@ def import_project(
             notes, known = _lightning_pose(source, made, done)
     projects.root(folder)  # its configuration holds its place
     for name, video in known.items():
-        projects.add_recording(folder, video, name)
+        try:
+            projects.add_recording(folder, video, name)
+        except DataError as error:  # the labels have come, and need no video
+            notes.append(f"not listed in config.yaml: {error}")
     return Imported(labels.read(folder), tuple(notes))
 
 
@@ -166,7 +169,11 @@ def _lightning_pose(source: Path, folder: Path, done: Callable[[], object]) -> t
                 stem = root.resolve().name if stem in (PICTURES, "") else stem
                 names[picture.parent] = _unlike(stem, names.values())
             name = names[picture.parent]
-            recordings[name][picture.name] = row.xy.reshape(-1, 2)
+            points = row.xy.reshape(-1, 2)
+            # Of two rows that contradict each other none is a label, as `labels.read` says above.
+            if not np.array_equal(recordings[name].get(picture.name, points), points, equal_nan=True):
+                points = np.full_like(points, np.nan)
+            recordings[name][picture.name] = points
             if not picture.is_file():
                 raise DataError(f"{table.name}:{row.number}: expected a picture {picture}, but it is missing")
             _copy([picture], folder / PICTURES / name)

@@ -33,6 +33,7 @@ __all__ = [
     "add_recording",
     "check_new",
     "check_recording",
+    "claim",
     "create",
     "described",
     "guesses",
@@ -235,6 +236,24 @@ def recording(video: Path) -> str:
     return f"{real.parent.name}_{real.stem}" if is_session(real.parent) else video.stem
 
 
+def claim(owners: dict[str, Path], name: str, video: Path) -> None:
+    """Note whose the folder of a recording is, among videos that are given together.
+
+    Args:
+        owners: what was noted before.
+        name: of the folder; names that differ by capitals only are one folder on Windows and macOS.
+        video: whose it is.
+
+    Raises:
+        DataError: it is another one's already.
+    """
+    other = owners.setdefault(name.casefold(), video)
+    if other is not video:
+        raise DataError(
+            f"expected videos whose names differ by more than capitals, but {other} and {video} would share a folder"
+        )
+
+
 def check_recording(folder: Path, video: Path, name: str) -> None:
     """Make sure that pictures of different videos do not come into one folder.
 
@@ -243,7 +262,8 @@ def check_recording(folder: Path, video: Path, name: str) -> None:
     """
     for listed in _config(folder).get("video_sets") or ():
         other = Path(str(listed))
-        if other.stem == name and other.is_file() and videos.fingerprint(other) != videos.fingerprint(video):
+        same = other.stem.casefold() == name.casefold()
+        if same and other.is_file() and videos.fingerprint(other) != videos.fingerprint(video):
             raise DataError(
                 f"{video}: expected a video of another name, since {folder / PICTURES / name} holds pictures of {other}"
             )

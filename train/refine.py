@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from poseloop.live.errors import ConfigError, DataError
+from poseloop.live.errors import ConfigError
 from poseloop.live.geometry.calibration import Calibration
 from poseloop.live.output.session import Session, is_session
 from poseloop.live.types import Float32
@@ -100,11 +100,7 @@ def recordings(words: Sequence[str], calibrated: bool = False) -> tuple[list[Rec
             found.extend(Recording(video, projects.recording(video)) for video in videos.find([word]))
     owners: dict[str, Path] = {}
     for one in found:
-        if one.name in owners:
-            raise DataError(
-                f"expected videos whose names differ, but {owners[one.name]} and {one.video} would share a folder"
-            )
-        owners[one.name] = one.video
+        projects.claim(owners, one.name, one.video)
     return found, calibrations
 
 

@@ -27,7 +27,8 @@ def blocks(kind: str, text: str = TO_TYPE) -> list[str]:
 
 
 def lines(text: str = TO_TYPE, kind: str = "") -> list[list[str]]:
-    typed = [line for block in blocks(kind, text) for line in block.splitlines() if line.startswith("poseloop ")]
+    joined = [block.replace("\\\n", " ") for block in blocks(kind, text)]
+    typed = [line for block in joined for line in block.splitlines() if line.startswith("poseloop ")]
     return [shlex.split(line, comments=True)[1:] for line in typed]
 
 
@@ -107,7 +108,7 @@ def test_the_commands_for_the_real_mouse_are_commands() -> None:
     found = lines(REAL, "sh")
     assert len(found) == 10
     for words in found:
-        cli._parser(words).parse_args([word for word in words if word != "…"])
+        cli._parser(words).parse_args(words)
 
 
 def test_the_pictures_are_there_small_and_all_shown() -> None:

@@ -266,6 +266,29 @@ def test_labels_that_are_taken_end_the_guesses_of_their_pictures(tmp_path: Path)
     assert len(labels.read(ours).frames) == 3
 
 
+def test_guesses_are_no_labels_to_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = new(tmp_path / "p")
+    guess(folder, a=[[1, 2, 0.9]] * 3)
+    before = files(folder)
+    assert edit(folder, "take", str(folder / "labeled-data" / "m1" / "machinelabels-iter0.csv")) == 1
+    assert "these are a model's guesses" in capsys.readouterr().err
+    assert files(folder) == before
+
+
+def test_labels_of_other_people_are_named_where_they_are_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, other = new(tmp_path / "p"), new(tmp_path / "q")
+    theirs = other / "labeled-data" / "m1"
+    write_labels(theirs, "bob", [("", name) for name in POINTS], {"a.png": np.array(list(POINTS.values())) + 1})
+    assert edit(folder, "take", str(other)) == 0
+    assert "m1: CollectedData_me is used; CollectedData_bob is left alone" in capsys.readouterr().err
+    assert edit(other, "rename", "snout=nose") == 0
+    assert "CollectedData_bob is left alone" in capsys.readouterr().err
+    assert edit(folder, "take", str(theirs / "CollectedData_bob.csv"), "--prefer", "theirs") == 0
+    assert points(folder)["snout"] == [11, 21]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("moment", range(5))
 def test_what_ends_half_way_is_undone(

@@ -159,6 +159,20 @@ def test_videos_of_one_name_do_not_share_a_folder(
     assert len(list((project / "labeled-data" / "rests").iterdir())) == 4
 
 
+def test_names_that_differ_by_capitals_are_one_folder_on_some_disks(
+    project: Path, tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other" / "RESTS.mkv"
+    other.parent.mkdir()
+    recordings.write(other, recordings.moving(9))
+    for given in ([video, other], [other]):
+        assert cli.main(["frames", str(project), *map(str, given), "--count", "2"]) == 1
+        said = capsys.readouterr().err
+        assert "more than capitals" in said if len(given) > 1 else f"holds pictures of {video}" in said
+        assert not (project / "labeled-data" / "RESTS").exists()
+        assert cli.main(["frames", str(project), "--count", "2"]) == 0
+
+
 def test_pictures_are_written_all_or_none(project: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = project / "labeled-data" / "rests"
     assert cli.main(["frames", str(project), "--count", "2"]) == 0

@@ -270,6 +270,37 @@ def test_recordings_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     assert found == {(1.0, 2.0): 0, (3.0, 4.0): 40, (5.0, 6.0): 80}
 
 
+def test_rows_that_contradict_each_other_are_no_labels_after_the_import_either(tmp_path: Path) -> None:
+    source = Project(tmp_path / "lp")
+    labelled = {"img0.png": [(1, 2)], "img1.png": [(3, 4), (5, 6), (3, 4)], "img2.png": [(7, 8), (7, 8)]}
+    for name, rows in labelled.items():
+        source.picture(name)
+        for xy in rows:
+            source.row(name, {"snout": xy})
+    source.csv("CollectedData.csv", source.folder)
+    made = import_project(source.folder, tmp_path / "made")
+    assert sum("img1.png has other points in" in note for note in made.notes) == 3
+    assert {frame.path.name: tuple(frame.xy[0, 0]) for frame in made.labels.frames} == {
+        "img0.png": (1, 2),
+        "img2.png": (7, 8),
+    }
+    assert (tmp_path / "made" / "labeled-data" / "m1" / "img1.png").is_file()
+
+
+def test_a_video_that_cannot_be_read_does_not_end_an_import(tmp_path: Path) -> None:
+    source = Project(tmp_path / "lp")
+    source.picture("img0.png")
+    source.row("img0.png", {"snout": (1, 2)})
+    source.csv("CollectedData.csv", source.folder)
+    (source.folder / "videos").mkdir()
+    (source.folder / "videos" / "m1.mp4").write_bytes(b"no video")
+    made = import_project(source.folder, tmp_path / "made")
+    assert len(made.labels.frames) == 1
+    (note,) = made.notes
+    assert note.startswith("not listed in config.yaml: ")
+    assert "m1.mp4" in note
+
+
 def test_an_import_removes_nothing_that_it_did_not_make(tmp_path: Path) -> None:
     source = Project(tmp_path / "lp")
     source.picture("img0.png")

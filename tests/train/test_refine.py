@@ -237,6 +237,47 @@ def test_test_frames_become_more_only_when_asked_and_never_of_what_was_learned(t
         history.split(only, None, seed=0)
 
 
+def test_a_test_frame_whose_label_was_away_is_not_learned_from_when_it_is_back(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    assert cli.main(["new", "project", str(project), "--keypoints", *NAMES]) == 0
+    history = History(project)
+    now = label(project, range(10))
+    model = train(project, "one", history.split(now, 0.3, seed=0))
+    assert history.enter(model, Network.describe(model), now)
+    test = set(history.test)
+    away = min(test)
+    kept = [n for n in range(10) if not away.endswith(f"img{n:04d}.png")]
+    now = label(project, kept)
+    parts = history.split(now, None, seed=0)
+    assert {frame.name for frame in parts[1].frames} == test - {away}
+    model = train(project, "two", parts)
+    assert history.enter(model, Network.describe(model), now)
+    again = History(project)
+    assert set(again.test) == test
+    learned, held_out = again.split(label(project, range(20)), None, seed=0)
+    assert {frame.name for frame in held_out.frames} == test
+    assert away not in {frame.name for frame in learned.frames}
+
+
+def test_test_frames_become_more_beside_a_trial_that_has_learned_from_some(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    assert cli.main(["new", "project", str(project), "--keypoints", *NAMES]) == 0
+    history = History(project)
+    now = label(project, range(10))
+    for name, parts in (("one", history.split(now, 0.2, seed=0)), ("trial", labels.split(now, 0.5, seed=3))):
+        model = train(project, name, parts)
+        assert history.enter(model, Network.describe(model), now)
+    trial = Network.describe(model).training
+    assert set(trial["learned"]) & set(history.test)
+    assert len(history.test) == 2
+    now = label(project, range(20))
+    parts = history.split(now, 0.3, seed=0)
+    model = train(project, "two", parts)
+    assert history.enter(model, Network.describe(model), now)
+    assert set(history.test) == {frame.name for frame in parts[1].frames}
+    assert len(history.test) == 6
+
+
 def test_labels_of_nothing_are_no_error(folder: Path, project: Path) -> None:
     """Somebody opened a folder, and saved it before there was a label in it."""
     here = project / "labeled-data" / "a"

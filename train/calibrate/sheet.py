@@ -111,7 +111,7 @@ def draw(board: Board, file: Path) -> str:
     try:
         figure.savefig(file, dpi=_DPI if sheet in ("A4", "A3") else _LARGE_DPI)
     except OSError as error:
-        raise ConfigError(f"{file}: the board cannot be drawn: {error.strerror}") from error
+        raise ConfigError(f"{file}: the board cannot be drawn: {error.strerror or error}") from error
     return f"{file}: {board.words}, on {sheet}; print it at 100 %, glue it onto something flat, measure it"
 
 

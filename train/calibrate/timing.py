@@ -49,6 +49,8 @@ _SURE = 4.0
 """Standard deviations."""
 _LOWER = 0.85
 """Of the distance from the epipolar lines: a part of a frame has to lower it to that."""
+_MOVING = 4.0
+"""Times what corners miss their lines by: a quarter of them has to move by more, from one moment to the next."""
 _SOFT_PX = 0.5
 """Where corners' distances from their lines begin to count less."""
 _ODD = 0.15
@@ -146,7 +148,7 @@ def _add_part(entry: dict[str, Any], scene: Scene, pair: Pair, motions: Mapping[
 
 
 def _part(scene: Scene, pair: Pair, motion: Motion, shift: int, every: int) -> _Part | None:
-    """Find the time that is left between two cameras when they are moved by whole frames.
+    """Find the time that is left between two cameras when they are moved by whole frames; None: nothing tells it.
 
     Motion and time are found together, since a motion that was found out of step makes up for a part of the time.
     """
@@ -187,12 +189,17 @@ def _part(scene: Scene, pair: Pair, motion: Motion, shift: int, every: int) -> _
 
     still = fit(np.zeros(5))
     free = fit(np.append(still.x, 0.0))
+    without, with_it = (float(np.sqrt(2 * one.cost / len(rays))) for one in (still, free))
+    moving = focal * every * float(np.percentile(np.linalg.norm(speed, axis=1), 75))
+    if moving < _MOVING * with_it:
+        # Between frames that show the same, a parabola is the mean of several: less noisy, which looks like a better
+        # time (0.7 frames, where one camera is noisier than the other).
+        return None
     slopes = free.jac.T @ free.jac
     # Corners of one view err together: there are as many independent ones as there are moments.
     share = seen.shape[1] / len(moments)
     variance = 2 * free.cost / max(len(rays) - 6, 1) * share * np.linalg.pinv(slopes)[5, 5]
     spread = float(np.sqrt(max(variance, 1e-12)))
-    without, with_it = (float(np.sqrt(2 * one.cost / len(rays))) for one in (still, free))
     return _Part(float(np.clip(free.x[5], -2 * every, 2 * every)), spread, without, with_it)
 
 

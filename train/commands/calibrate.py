@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from poseloop.live.errors import CalibrationError, ConfigError
 from poseloop.live.output import report as reports
 from poseloop.train.calibrate import (
@@ -21,7 +19,6 @@ from poseloop.train.calibrate import (
     formats,
     live,
     page,
-    repair,
     sheet,
     solve,
     sources,
@@ -34,8 +31,8 @@ from poseloop.train.calibrate.detect import Sightings
 from poseloop.train.calibrate.findings import Verdict
 from poseloop.train.calibrate.lenses import Lens
 from poseloop.train.calibrate.sources import Source
+from poseloop.train.commands import repairing
 from poseloop.train.progress import Progress
-from poseloop.train.tracks import read_tracks, together
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -45,9 +42,6 @@ _SEARCHED = 300
 """Pictures of a camera that are searched, unless --every says otherwise."""
 _WHOLE = 0.9
 """Share of a video's frames that have to be there."""
-_LIKELY = 0.2
-"""--repair: points with a lower score count as not seen. SLEAP gives none below it, and half of its good ones are below
-0.6; DeepLabCut's likelihoods are near 0 or near 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         if file is not None:
             reports.check_target(file)  # before the work, not after it
     if arguments.repair is not None:
-        return _repair(arguments, kind)
+        return repairing.run(arguments, kind)
     if len(arguments.source) == 1 and Path(arguments.source[0]).is_file():
         cameras = formats.read(Path(arguments.source[0]), arguments.unit)
         formats.write(cameras, arguments.out, kind)
@@ -159,51 +153,6 @@ def _film(arguments: argparse.Namespace) -> Path:
     return live.collect(arguments.live, boards.load(arguments.board), folder, plots, arguments.seconds)
 
 
-def _repair(arguments: argparse.Namespace, kind: str) -> int:
-    files = dict(word.partition("=")[::2] for word in arguments.source)
-    old = formats.read(arguments.repair, arguments.unit)
-    if set(files) != set(old.names) or not all(files.values()):
-        raise ConfigError(
-            f"--repair: expected CAMERA=TRACKS.h5 for each of {', '.join(old.names)}, but got "
-            f"{' '.join(arguments.source)}"
-        )
-    read = {}
-    with Progress("tracks", len(files)) as progress:
-        for name in old.names:
-            read[name] = read_tracks(Path(files[name]), arguments.animal)
-            progress.step()
-    _, xy, score = together(read)
-    xy[score < _LIKELY] = np.nan
-    result = repair.repair(old, xy.reshape(len(old.names), -1, 2))
-    for (one, two), error in result.pairs.items():
-        told = f"{error:.1f} px from the epipolar line" if np.isfinite(error) else "at one place, which tells nothing"
-        print(f"{one} and {two}: {told}")
-    for name, (before, after) in result.moved.items():
-        lens = "; its lens, too, had to change" if name in result.lens_changed else ""
-        print(f"camera {name!r} was off by {before:.1f} px and is placed anew: {after:.1f} px{lens}")
-    if not result.moved:
-        print("no camera was moved: nothing to repair")
-    print(f"kept as they are: {', '.join(result.kept)}")
-    formats.write(result.calibration, arguments.out, kind)
-    if arguments.report is not None:
-        reports.write(
-            {
-                "kept": list(result.kept),
-                "moved": {name: {"before_px": a, "after_px": b} for name, (a, b) in result.moved.items()},
-                "lens_changed": list(result.lens_changed),
-                "pairs": [
-                    {"cameras": list(pair), "median_px": error if np.isfinite(error) else None}
-                    for pair, error in result.pairs.items()
-                ],
-                "versions": reports.versions(),
-                "machine": reports.machine(),
-            },
-            arguments.report,
-        )
-    print(f"{arguments.out}: written")
-    return 0
-
-
 class _Calibrate:
     """One calibration: what was found so far, so that a failure is reported with all that is known."""
 
@@ -236,7 +185,7 @@ class _Calibrate:
         try:
             if (words := sources.unlike_rates(self._sources)) is not None:
                 self._verdicts.append(Verdict("warning", words))
-            self._sightings = self._look(self._sources)
+            self._sightings, every = self._look(self._sources)
             self._need_board()
             known = self._lenses()
             scene = solve.relate(self._sightings, self._board, known)
@@ -244,8 +193,8 @@ class _Calibrate:
                 self._verdicts += [Verdict("bad", words) for words in solve.lonely(scene)]
                 self._fail_if_bad()
             # Pictures that are left out, one of so many, would leave nothing to move them by.
-            movable = self._every == 1 or all(source.video for source in self._sources)
-            steps = timing.offsets(scene, self._every) if movable else []
+            movable = every == 1 or all(source.video for source in self._sources)
+            steps = timing.offsets(scene, every) if movable else []
             with Progress("adjustment", solve.STEPS) as progress:
                 rig = solve.solve(scene, arguments.moments, progress.step)
             numbers = findings.cameras(rig)
@@ -296,20 +245,21 @@ class _Calibrate:
         )
         return 0
 
-    def _look(self, found: Sequence[Source]) -> list[Sightings]:
+    def _look(self, found: Sequence[Source]) -> tuple[list[Sightings], int]:
+        """Search pictures for the board; gives what was seen, and that each so many-th picture was searched."""
         lengths = [source.length() for source in found]
-        self._every = self._arguments.every or max(1, max(lengths) // _SEARCHED)
-        if self._every < 1:
-            raise ConfigError(f"--every: expected at least 1, but got {self._every}")
+        every: int = self._arguments.every or max(1, max(lengths) // _SEARCHED)
+        if every < 1:
+            raise ConfigError(f"--every: expected at least 1, but got {every}")
         # Where cameras have not the same pictures, each Nth of their own would be other moments.
-        wanted = set(sorted({moment for source in found for moment in source.files})[:: self._every])
+        wanted = set(sorted({moment for source in found for moment in source.files})[::every])
         out = []
-        with Progress("board", sum(-(-length // self._every) for length in lengths)) as progress:
+        with Progress("board", sum(-(-length // every) for length in lengths)) as progress:
             for source, length in zip(found, lengths, strict=True):
                 some = replace(source, files={m: file for m, file in source.files.items() if m in wanted})
-                sightings = detect.look(some, self._board, self._every if source.video else 1, progress.step)
-                read = sightings.looked * self._every
-                if source.video and read + self._every < _WHOLE * (len(source.moments) if source.moments else length):
+                sightings = detect.look(some, self._board, every if source.video else 1, progress.step)
+                read = sightings.looked * every
+                if source.video and read + every < _WHOLE * (len(source.moments) if source.moments else length):
                     self._verdicts.append(
                         Verdict(
                             "warning",
@@ -318,7 +268,7 @@ class _Calibrate:
                         )
                     )
                 out.append(sightings)
-        return out
+        return out, every
 
     def _shifts(self) -> dict[str, int]:
         shifts = {}
@@ -382,8 +332,14 @@ class _Calibrate:
                 print(f"estimated: {', '.join(left)}", file=sys.stderr)
         more = None
         if arguments.lenses is not None:
-            alone = [source for source in sources.find(arguments.lenses) if source.camera in self._names]
-            more = {camera.camera: camera for camera in self._look(alone) if camera.views}
+            found = sources.find(arguments.lenses)
+            alone = [source for source in found if source.camera in self._names]
+            if not alone:
+                raise CalibrationError(
+                    f"--lenses: {arguments.lenses} has pictures of {', '.join(source.camera for source in found)}, but "
+                    f"the others are of {', '.join(self._names)}: no name is the same"
+                )
+            more = {camera.camera: camera for camera in self._look(alone)[0] if camera.views}
         with Progress("lenses", len(self._names)) as progress:
             return solve.lenses_of(self._sightings, self._board, fisheye, given, more, progress.step)
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from poseloop.live.errors import ConfigError, DataError
 from poseloop.train import editing, labels, mirror, projects, suspicious, trackfiles
 from poseloop.train.editing import Conflict, Sheet
+from poseloop.train.labelfiles import label_files
 from poseloop.train.projects import PICTURES, Project
 
 __all__ = ["add_actions", "run"]
@@ -81,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{root}: expected labels in {PICTURES}/*/CollectedData_*.csv or .h5; `poseloop import` makes a project of "
             f"others"
         )
+    _say_left_alone(labelled)
     there = [*labelled, *guessed]
     conflicts: list[Conflict] = []
     new: Project | None = None
@@ -182,8 +184,15 @@ def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
     there = [*editing.sheets(root, project.scorer), *editing.guesses(root)]
     other = arguments.other
     theirs = [editing.sheet(other)] if other.is_file() else editing.sheets(other, projects.described(other).scorer)
+    if any(sheet.guessed for sheet in theirs):
+        raise DataError(
+            f"{other}: expected labels, but these are a model's guesses: correct them in napari, and save them as "
+            f"labels"
+        )
     if not theirs:
         raise DataError(f"{other}: expected labels in {PICTURES}/*/CollectedData_*.csv or .h5, but there are none")
+    if not other.is_file():
+        _say_left_alone(theirs)
     ours = {sheet.folder.name: sheet for sheet in there if not sheet.guessed}
     changed, conflicts, added = [], [], {}
     for sheet in theirs:
@@ -222,6 +231,18 @@ def _take(arguments: argparse.Namespace, root: Path, project: Project) -> int:
             if len(unlabelled) < len(guess.rows):
                 changed.append(replace(guess, rows=unlabelled))
     return _finish(arguments, root, there, changed, conflicts, None, added)
+
+
+def _say_left_alone(used: Sequence[Sheet]) -> None:
+    """Name what other people have labelled in the same recordings: of several people's labels one's are used."""
+    for sheet in used:
+        others = sorted(label_files(sheet.folder, "CollectedData_*").keys() - {sheet.stem})
+        if others:
+            print(
+                f"{sheet.folder.name}: {sheet.stem} is used; {', '.join(others)} is left alone: `take` adds such a "
+                f"file to it",
+                file=sys.stderr,
+            )
 
 
 def _digest(file: Path) -> bytes:

@@ -54,10 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     project = projects.root(arguments.project)
     owners: dict[str, Path] = {}
     for video in given:
-        name = projects.recording(video)
-        if name in owners:
-            raise DataError(f"expected videos whose names differ, but {owners[name]} and {video} would share a folder")
-        owners[name] = video
+        projects.claim(owners, projects.recording(video), video)
     failed, written = [], []
     for source in (*sessions, *given):
         try:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import calibrating
@@ -15,6 +16,7 @@ from scipy.io import loadmat
 from poseloop.live import cli
 from poseloop.live.geometry import Calibration
 from poseloop.train.calibrate import formats
+from poseloop.train.commands import calibrate
 
 BOARD = 'type = "charuco"\nsquares = [6, 5]\nsquare_mm = 30\nmarker_mm = 22\n'
 
@@ -233,7 +235,7 @@ def test_one_picture_again_and_again_is_one_angle(tmp_path: Path, capsys: pytest
 
 
 def test_pictures_of_one_camera_that_are_one_moment_late_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _pictures(tmp_path / "in", 14)
     folder = tmp_path / "in" / "right"
@@ -241,7 +243,12 @@ def test_pictures_of_one_camera_that_are_one_moment_late_are_told(
         (folder / f"{m - 1}.png").replace(folder / f"{m}.png")
     board = tmp_path / "board.toml"
     board.write_text(BOARD)
-    _, report, _ = _run(tmp_path, tmp_path / "in", "--board", board)
+    # More pictures for a lens, of which only some are searched, change nothing about the time.
+    monkeypatch.setattr(calibrate, "_SEARCHED", 8)
+    (tmp_path / "lenses" / "mid").mkdir(parents=True)
+    for m in range(16):
+        shutil.copyfile(tmp_path / "in" / "mid" / f"{m % 14}.png", tmp_path / "lenses" / "mid" / f"{m}.png")
+    _, report, _ = _run(tmp_path, tmp_path / "in", "--board", board, "--lenses", tmp_path / "lenses")
     assert _no_nan(report)
     late = [one["text"] for one in report["verdicts"] if "out of step" in one["text"]]
     assert len(late) == 1
@@ -269,6 +276,10 @@ def test_a_lens_for_another_size_and_unknown_cameras_are_refused(
     assert "has lenses of cam_left, cam_mid, cam_right, but the pictures are of left, mid, right" in (
         capsys.readouterr().err
     )
+    (tmp_path / "lenses").mkdir()
+    shutil.copytree(text[1] / "mid", tmp_path / "lenses" / "moon")
+    assert _run(tmp_path, text[1], "--board", board, "--lenses", tmp_path / "lenses")[0] == 1
+    assert "has pictures of moon, but the others are of left, mid, right" in capsys.readouterr().err
     assert cli.main(["calibrate", str(text[1]), "--board", str(board), "--out", str(tmp_path / "no" / "c.toml")]) == 1
     assert "there is no folder" in capsys.readouterr().err
 

@@ -70,6 +70,21 @@ def test_frames_that_were_lost_in_the_middle_are_found_with_their_place(name: st
     assert f"camera '{name}' loses its step: from its frame 40 on it is {words} than before" in verdict.text
 
 
+@pytest.mark.parametrize("noisy", ["mid", "right"])
+def test_noise_of_a_board_held_still_is_not_taken_for_a_part_of_a_frame(noisy: str) -> None:
+    """Where it moves it is blurred, and not found: only stretches are left in which it stands."""
+    truth = calibrating.rig()
+    boards = [place for place in calibrating.moments(4, seed=3) for _ in range(20)]
+    seen = []
+    for c, name in enumerate(truth.names):
+        mine = calibrating.sightings(truth, boards, noise_px=0.5 if name == noisy else 0.05, seed=c)[c]
+        seen.append(Sightings(name, mine.size, mine.looked, {n: view for n, view in mine.views.items() if n % 20}))
+    scene = solve.relate(seen, calibrating.CHARUCO, [formats.lens_of(camera) for camera in truth.cameras])
+    found = timing.offsets(scene, 1)
+    assert timing.late(scene.names, found) == {}
+    assert findings.out_of_step(scene.names, found) == []
+
+
 def test_a_board_held_still_for_each_picture_says_nothing_about_time() -> None:
     seen = calibrating.sightings(calibrating.rig(), calibrating.moments(30))
     lenses = [formats.lens_of(camera) for camera in calibrating.rig().cameras]
