@@ -17,7 +17,7 @@ from importlib.metadata import requires, version
 from typing import TextIO
 
 from poseloop.live import plugins
-from poseloop.live.errors import PoseloopError
+from poseloop.live.errors import ConfigError, PoseloopError
 
 __all__ = ["main"]
 
@@ -103,7 +103,14 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     # Only the command that is asked for is imported; the list of all of them needs all.
     asked = next((word for word in given if not word.startswith("-")), None)
     for name in [name for name in names if name == asked] or names:
-        module = plugins.load("command", name)
+        try:
+            module = plugins.load("command", name)
+        except ConfigError as error:
+            if name == asked:
+                raise
+            # The list is what somebody looks at to find out what is wrong.
+            commands.add_parser(name, help=str(error).replace("%", "%%"))
+            continue
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show where an error comes from"

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
 
 from poseloop.train.calibrate import graph
 from poseloop.train.calibrate.board import Float64
@@ -165,6 +164,8 @@ def _part(scene: Scene, pair: Pair, motion: Motion, shift: int, every: int) -> _
     seen = seen[:, np.isfinite(seen).all(axis=(0, 3))]
     if seen.shape[1] < _CORNERS:
         return None
+    from scipy.optimize import least_squares  # takes longer to import than all of ours that --help needs
+
     focal = scene.lenses[b].values[0]
     rays = np.column_stack(
         [normalise(scene.lenses[a].values, scene.lenses[a].fisheye, seen[0]), np.ones(seen.shape[1])]
