@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poseloop.live import realtime
+from poseloop.live.clock import now_ns
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
 from poseloop.live.process import STOP, Parent
 
 __all__ = ["main"]
 
-_HEALTH_S = 0.25
+_HEALTH_NS = 250_000_000
 
 
 def main(parent: Parent) -> None:
@@ -62,10 +63,11 @@ def main(parent: Parent) -> None:
 def _watch(engine: Engine, parent: Parent) -> None:
     """Send health until the parent says stop, a thread fails, or the recordings end."""
     started = False
+    due_ns = 0
     states: dict[str, str] = {}
     moved: set[str] = set()
     while not engine.failed.is_set() and not engine.finished:
-        message = parent.receive(_HEALTH_S if started else 0.005)
+        message = parent.receive(max(due_ns - now_ns(), 0) / 1e9 if started else 0.005)
         if message is not None and message["event"] in (STOP, "ended"):
             return
         if message is not None and message["event"] == "latency":
@@ -76,7 +78,9 @@ def _watch(engine: Engine, parent: Parent) -> None:
         if not started and engine.sync.sets.processed:
             started = True
             parent.say("started")
-        if started:
+        # Not after every message: there may have been no pose since the last health, and nothing is wrong with that.
+        if started and now_ns() >= due_ns:
+            due_ns = now_ns() + _HEALTH_NS
             health = engine.health()
             engine.publisher.send_health(health)
             if engine.recording is not None:

@@ -150,7 +150,7 @@ class Publish(Settings):
     poses: _Loopback = "tcp://127.0.0.1:5570"
     """Address of the socket for poses, on this computer; ``*`` as its port lets the system choose one."""
     health: _Loopback = "tcp://127.0.0.1:5571"
-    """Counters and latencies, every second."""
+    """Counters and latencies, a few times a second."""
     previews: _Loopback = "tcp://127.0.0.1:5572"
     """Small pictures to look at."""
     preview_fps: float = Field(0.0, ge=0, le=200)
