@@ -26,6 +26,7 @@ from poseloop.bench.options import make_parser, save
 from poseloop.live.clock import now_ns
 from poseloop.live.config import parse_rig
 from poseloop.live.engine import Engine
+from poseloop.live.errors import ConnectError
 from poseloop.live.output.publish import Subscriber
 from poseloop.live.types import Colour, Pose
 from poseloop.live.vision import Network
@@ -103,9 +104,10 @@ class Probe:
 
 
 def _subscribe(endpoint: str, told: Any) -> None:
-    """In another process: receive every pose, and tell when each came after its frame."""
+    """In another process: tell that it hears the engine, receive every pose, tell when each came after its frame."""
     taken = []
     with Subscriber(endpoint) as poses:
+        told.send(poses.header.rig)
         for pose in poses:
             taken.append((pose.sequence, pose.trace.received_ns - pose.trace.arrived_ns))
     told.send(taken)
@@ -130,6 +132,12 @@ def measure(
         probe = Probe(engine, threads, idle_s=0.4 / fps)
         engine.publisher.send_pose = probe.send_pose  # type: ignore[method-assign]
         listener.start()
+        # A short run would be over before another process has loaded what it needs.
+        while not heard.poll(0.05) and listener.is_alive():
+            engine.publisher.send_header()
+        if not heard.poll():
+            raise ConnectError("subscriber", "the process that is to receive the poses did not start")
+        heard.recv()
         stopping = threading.Event()
         engine.start()
         while len(probe.bare_ns) < frames + _WARM_UP and not engine.failed.is_set():
