@@ -48,10 +48,12 @@ class Progress:
         now = time.perf_counter()
         if self._shown and (now - self._last >= _EVERY_S or self._done == self._total):
             self._last = now
-            total = max(self._total, self._done)
-            full = _WIDTH * self._done // total
             rate = (self._done - self._before) / max(now - self._start, 1e-9)
-            bar = "█" * full + "·" * (_WIDTH - full)
-            left = f"{(total - self._done) / rate:4.0f} s left" if self._total and rate else ""
-            self._stream.write(f"\r{self._what} {bar} {self._done}/{total}  {rate:.0f}/s  {left} ")
+            shown = f"{self._done}  {rate:.0f}/s"
+            if self._total:
+                total = max(self._total, self._done)
+                full = _WIDTH * self._done // total
+                left = f"{(total - self._done) / rate:4.0f} s left" if rate else ""
+                shown = f"{'█' * full}{'·' * (_WIDTH - full)} {self._done}/{total}  {rate:.0f}/s  {left}"
+            self._stream.write(f"\r{self._what} {shown} ")
             self._stream.flush()
