@@ -104,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _list() -> None:
     for name, about in benchmarks().items():
         print(textwrap.fill(about, 80, initial_indent=f"  {name:<20}", subsequent_indent=" " * 22))
-    print("\nRun one with: poseloop bench NAME --report FILE.json; its own options: poseloop bench NAME --help")
+    print("\nRun one with: poseloop bench NAME --report FILE.json")
+    print("Its own options: poseloop bench NAME --help")
 
 
 def _run(name: str, options: Sequence[str], report: Path | None, short: bool) -> tuple[int, dict[str, Any]]:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -148,14 +150,17 @@ def _cells(row: Row) -> tuple[str, str, str]:
 
 
 def show(table: Sequence[Row]) -> None:
-    """Print it."""
+    """Print it, in lines as wide as the terminal."""
+    width = max(shutil.get_terminal_size().columns, 60)
     print(f"\n{'':<14}{'measured':>10}{'target':>12}")
     for part, lines in groupby(table, key=lambda row: row.target.part):
         print(part)
         for row in lines:
             value, bar, verdict = _cells(row)
             source = row.why or (f"{row.file.name}{', awake' * row.awake}" if row.file else "")
-            print(f"  {verdict:<12}{value:>10}{bar:>12}  {row.target.what} ({source})")
+            start = f"  {verdict:<12}{value:>10}{bar:>12}  "
+            text = f"{start}{row.target.what} ({source})"
+            print(textwrap.fill(text, width, subsequent_indent=" " * len(start), break_on_hyphens=False))
     print(_count(table))
 
 

@@ -21,6 +21,12 @@ COMMAND = "poseloop bench targets --from bench/results --machine 2-core-vm --mac
 PEAKS = {"us": {"argmax": {"p50": 8.0}, "centroid 3x3": {"p50": 30.0}, "numpy.argmax alone": {"p50": 99.0}}}
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which no row is wrapped."""
+    monkeypatch.setenv("COLUMNS", "500")
+
+
 def run(*words: object) -> int:
     return cli.main(["bench", "targets", *map(str, words)])
 
@@ -169,3 +175,11 @@ def test_a_benchmark_that_fails_is_a_fault(
     # The old report is neither taken for the new one nor lost.
     assert json.loads((tmp_path / "peaks.json").read_text()) == PEAKS
     assert [file.name for file in tmp_path.iterdir()] == ["peaks.json"]
+
+
+def test_no_row_is_wider_than_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run("--from", tmp_path)
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
