@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             _draw(one, project.keypoints, arguments.plots / f"{number:03d}_{one.kind}_{Path(one.frame.name).stem}.png")
     frames = len({one.frame.name for one in found})
     print(
-        f"{len(found)} labels to look at, in {frames} of {len(project.frames)} frames"
+        f"{len(found)} label{'s' * (len(found) > 1)} to look at, in {frames} of {len(project.frames)} frames"
         if found
         else f"nothing {'else ' if project.problems else ''}looks wrong"
     )
