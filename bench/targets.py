@@ -225,6 +225,8 @@ def main() -> int:
     machines: list[str | None] = ["short"] if arguments.short else arguments.machine or [None]
     places = Places(arguments.peers.expanduser(), arguments.checkpoint, arguments.int8)
     chosen = _chosen(arguments.only)
+    if arguments.source is not None and not arguments.source.is_dir():
+        raise ConfigError(f"--from {arguments.source}: there is no such folder")
     why: dict[str, str] = {}
     if arguments.into is not None:
         arguments.into.mkdir(parents=True, exist_ok=True)

@@ -183,3 +183,8 @@ def test_no_row_is_wider_than_the_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     run("--from", tmp_path)
     assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80
+
+
+def test_a_folder_of_reports_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--from", tmp_path / "nothing") == 1
+    assert "there is no such folder" in capsys.readouterr().err
