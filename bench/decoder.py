@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
-    options = {key: value for key, value in vars(arguments).items() if key != "report"}
+    options = {key: value for key, value in vars(arguments).items() if key not in ("report", "awake")}
     result = measure(**options)
     for name, taken in result["ms"].items():
         print(f"  {name:<12} {taken['p50']:.3f} ms")

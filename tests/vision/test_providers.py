@@ -166,7 +166,7 @@ def test_memory_is_page_locked_once_and_given_back(tmp_path: Path, monkeypatch: 
     assert locked == [bound.images.ctypes.data, bound.outputs["scoremap"].ctypes.data]
     assert bound.page_locked
     for _ in range(3):
-        bound.run()
+        bound.run(bound.images)
     assert len(locked) == 2
     bound.close()
     bound.close()
@@ -182,7 +182,7 @@ def test_without_page_locking_it_runs_all_the_same(
     session = device.session(str(Tiny().save(tmp_path)), None, ["CUDAExecutionProvider"], [{}])
     bound = Binding(onnxruntime, session, SHAPE, gpu=True)
     assert not bound.page_locked
-    assert set(bound.run()) == {"scoremap"}
+    assert set(bound.run(bound.images)) == {"scoremap"}
     bound.close()
 
 
