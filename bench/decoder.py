@@ -77,8 +77,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
-    options = {key: value for key, value in vars(arguments).items() if key not in ("report", "awake")}
-    result = measure(**options)
+    result = measure(
+        arguments.points, arguments.alpha, arguments.width, arguments.height, arguments.threads, arguments.rounds
+    )
     for name, taken in result["ms"].items():
         print(f"  {name:<12} {taken['p50']:.3f} ms")
     print(f"  ratio {result['ratio']:.3f} ({result['95'][0]:.3f}–{result['95'][1]:.3f})")

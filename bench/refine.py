@@ -25,8 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from poseloop.bench.options import make_parser
-from poseloop.live.output import report as reports
+from poseloop.bench.options import make_parser, save
 from poseloop.live.types import Colour, Float32
 from poseloop.live.vision import Network
 from poseloop.train import doubt, evaluate, labels, pictures
@@ -199,9 +198,7 @@ def main() -> int:
         key, value = list(known.items())[-1]
         error = f"mean {value['error_px']:.2f}, median {value['median_px']:.2f} px"
         print(f"seed, way, round {key}: {value['frames']} frames, {error}", flush=True)
-        if file is not None:
-            about = {"versions": reports.versions(), "machine": reports.machine()}
-            reports.write({"settings": settings, "results": known, **about}, file)
+        save({"settings": settings, "results": known}, file)
 
     for between in (False, True):
         for seed in range(arguments.seeds):

@@ -27,7 +27,8 @@ from typing import Any
 
 from poseloop.bench.options import make_parser, save
 from poseloop.bench.short import SHORT
-from poseloop.bench.target_list import NEEDS, RUNS, TARGETS, Places, Report, Run, Target
+from poseloop.bench.target_list import TARGETS, Report, Target
+from poseloop.bench.target_runs import NEEDS, RUNS, Places, Run
 from poseloop.live.errors import ConfigError, DataError
 
 __all__ = ["Row", "main", "markdown", "read", "rows", "written"]

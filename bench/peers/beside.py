@@ -22,12 +22,12 @@ from poseloop.live.vision.coords import View
 from poseloop.live.vision.crop import Follow
 from poseloop.live.vision.network import Network
 
-__all__ = ["CROP", "Peer", "add_arguments", "frames_of", "measure", "show"]
+__all__ = ["CROP", "SIZES", "Peer", "add_arguments", "frames_of", "measure", "show"]
 
 CROP = 256
 """Side in px of a crop that follows the animal."""
 
-_SIZES = ((115, 87), (229, 174), (459, 349), (640, 480), (917, 698))
+SIZES = ((115, 87), (229, 174), (459, 349), (640, 480), (917, 698))
 """Width and height: those of deeplabcut-live's own benchmark."""
 
 _MULTIPLE = 32
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, peer: str) -> None:
     """Declare what every such benchmark is asked for."""
     parser.add_argument("--python", type=Path, required=True, help=f"of the environment with {peer}")
     parser.add_argument("--video", type=Path, required=True, help="its pictures are looked at")
-    parser.add_argument("--sizes", nargs="+", type=_size, default=list(_SIZES), metavar="WIDTHxHEIGHT")
+    parser.add_argument("--sizes", nargs="+", type=_size, default=list(SIZES), metavar="WIDTHxHEIGHT")
     parser.add_argument("--threads", type=int, default=2, help="of each of them")
     parser.add_argument("--rounds", type=int, default=200)
 

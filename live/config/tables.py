@@ -246,7 +246,7 @@ class Realtime(Settings):
     lock_memory: bool = False
     """Keep all memory from being paged out. Linux only."""
     awake: bool = False
-    """Keep processors from falling asleep between frames, for more power: 0.05 to 0.3 ms sooner. Linux only."""
+    """Keep processors from falling asleep between frames, for more power: 0.03 to 0.3 ms sooner. Linux only."""
     refused: Literal["stop", "warn"] = "stop"
     """When the system refuses any of it: do not start, or say so and go on."""
 

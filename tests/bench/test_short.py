@@ -10,7 +10,7 @@ from repository import ROOT
 
 from poseloop.bench.command import benchmarks
 from poseloop.bench.short import SHORT
-from poseloop.bench.target_list import RUNS
+from poseloop.bench.target_runs import RUNS
 
 ELSEWHERE = {
     "calibration": "test_calibration.py",

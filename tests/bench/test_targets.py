@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from repository import ROOT
 
-from poseloop.bench import target_list, targets
+from poseloop.bench import target_runs, targets
 from poseloop.bench.short import SHORT
-from poseloop.bench.target_list import RUNS, TARGETS, Places, Target
+from poseloop.bench.target_list import TARGETS, Target
+from poseloop.bench.target_runs import RUNS, Places
 from poseloop.live import cli, realtime
 
 RESULTS, PAGE = ROOT / "bench" / "results", ROOT / "docs" / "performance.md"
@@ -57,8 +58,8 @@ def test_a_benchmark_understands_its_arguments(
         raise _ParsedError
 
     (one,) = (one for one in RUNS if one.name == name)
-    there = {name: target_list.Need("", "", lambda places: "x") for name in target_list.NEEDS}
-    monkeypatch.setattr(target_list, "NEEDS", there)
+    there = {name: target_runs.Need("", "", lambda places: "x") for name in target_runs.NEEDS}
+    monkeypatch.setattr(target_runs, "NEEDS", there)
     # Neither for all tests that follow, nor permitted everywhere.
     monkeypatch.setattr(realtime, "stay_awake", lambda: None)
     words = [*one.words(Places(tmp_path)), *(SHORT[one.bench] if short else ())]
@@ -166,7 +167,7 @@ def test_mistakes_are_told(
 def test_a_benchmark_that_fails_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = [target_list.Run("peaks", "peaks", ("--rounds", "many"))]
+    broken = [target_runs.Run("peaks", "peaks", ("--rounds", "many"))]
     monkeypatch.setattr(targets, "RUNS", [*broken, *(one for one in RUNS if one.name != "peaks")])
     (tmp_path / "peaks.json").write_text(json.dumps(PEAKS))
     assert run("--into", tmp_path, "--only", "peaks") == 1
